@@ -1,0 +1,69 @@
+"""Neural architecture search for vision, medical imaging, text and speech.
+
+The public names load what they need at first use: ``import nas_domains`` alone imports no torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from . import strategies, vision
+from .core.registry import actions, spaces
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .core.architecture import Architecture
+    from .core.errors import UsageError
+    from .core.objective import Objective
+    from .core.run import Run
+    from .core.space import Choice, SearchSpace, load_space
+    from .core.task import Recipe, Task, load_task
+    from .export.load import load
+    from .search import resume, search
+
+actions.register("report", "nas_domains.report:write_report", "writes report.html")
+
+_HOME = {
+    "Architecture": "core.architecture",
+    "Choice": "core.space",
+    "Objective": "core.objective",
+    "Recipe": "core.task",
+    "Run": "core.run",
+    "SearchSpace": "core.space",
+    "Task": "core.task",
+    "UsageError": "core.errors",
+    "load": "export.load",
+    "load_space": "core.space",
+    "load_task": "core.task",
+    "resume": "search",
+    "search": "search",
+}
+
+__all__ = [
+    "Architecture",
+    "Choice",
+    "Objective",
+    "Recipe",
+    "Run",
+    "SearchSpace",
+    "Task",
+    "UsageError",
+    "__version__",
+    "load",
+    "load_space",
+    "load_task",
+    "resume",
+    "search",
+    "spaces",
+    "strategies",
+    "vision",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'nas_domains' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"nas_domains.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""The words of the library: spaces, architectures, objectives, tasks, runs."""

@@ -1,0 +1,138 @@
+"""Objectives: what a search makes large or small, and the limits it must keep."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from .errors import UsageError
+
+DIRECTIONS = {
+    "accuracy": "max",
+    "auc": "max",
+    "f1": "max",
+    "dice": "max",
+    "loss": "min",
+    "latency_ms": "min",
+    "energy_mj": "min",
+    "memory_mb": "min",
+    "params": "min",
+    "macs": "min",
+}
+COST_METRICS = ("params", "macs", "latency_ms")
+"""Metrics that every architecture of a module-building space has, whatever the task."""
+
+_PATTERN = re.compile(r"^\s*([A-Za-z_][\w.-]*)\s*(?:(<=|>=)\s*([^\s<>=]+)\s*)?$")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A metric, its direction and an optional limit.
+
+    Attributes:
+        metric: Name of the metric, e.g. ``accuracy`` or ``latency_ms``.
+        direction: "max" or "min".
+        limit: Largest (direction "min") or smallest (direction "max") value allowed, or None.
+    """
+
+    metric: str
+    direction: str
+    limit: float | None = None
+
+    @staticmethod
+    def parse(text: str, metrics: Iterable[str] = ()) -> "Objective":
+        """Reads ``accuracy``, ``latency_ms<=5``, ``params<=1e6`` or ``dice>=0.8``.
+
+        Args:
+            text: The objective.
+            metrics: Metrics of the task, known beside the built-in ones; those without a known
+                direction are made large.
+
+        Raises:
+            UsageError: Not that form, an unknown metric, or a limit on the wrong side.
+        """
+        match = _PATTERN.match(text)
+        if match is None:
+            raise UsageError(
+                f"{text!r} is not an objective: write a metric such as accuracy, or a limit such "
+                "as latency_ms<=5."
+            )
+        metric, relation, value = match.groups()
+        known = [*metrics, *COST_METRICS]
+        if metric not in known:
+            raise UsageError(
+                f"Unknown metric {metric!r} in the objective {text!r}: known here are "
+                f"{', '.join(dict.fromkeys(known))}."
+            )
+        direction = DIRECTIONS.get(metric, "max")
+        if relation is None:
+            return Objective(metric, direction)
+        try:
+            limit = float(value)
+        except ValueError:
+            limit = math.nan
+        if not math.isfinite(limit):
+            raise UsageError(f"{value!r} in the objective {text!r} is not a number.")
+        wanted = "<=" if direction == "min" else ">="
+        if relation != wanted:
+            raise UsageError(
+                f"{metric!r} is made {'small' if direction == 'min' else 'large'}: write "
+                f"{metric}{wanted}{value}."
+            )
+        return Objective(metric, direction, limit)
+
+    def score(self, metrics: Mapping[str, float | None]) -> float:
+        """The value with the sign that makes larger better; minus infinity where it is missing."""
+        value = metrics.get(self.metric)
+        if value is None or math.isnan(value):
+            return -math.inf
+        return value if self.direction == "max" else -value
+
+    def allows(self, metrics: Mapping[str, float | None]) -> bool:
+        """Whether the limit, if any, is kept."""
+        if self.limit is None:
+            return True
+        signed = self.limit if self.direction == "max" else -self.limit
+        return self.score(metrics) >= signed
+
+    def __str__(self) -> str:
+        if self.limit is None:
+            return self.metric
+        return f"{self.metric}{'>=' if self.direction == 'max' else '<='}{self.limit:g}"
+
+
+def parse_objectives(texts: Sequence[str], metrics: Sequence[str]) -> list[Objective]:
+    """Reads several objectives; without a goal among them, the task's first metric is put first.
+
+    Raises:
+        UsageError: As :meth:`Objective.parse`, or a metric named twice.
+    """
+    parsed = [Objective.parse(text, metrics) for text in texts]
+    for i, objective in enumerate(parsed):
+        if any(objective.metric == other.metric for other in parsed[:i]):
+            raise UsageError(
+                f"The objective {objective.metric!r} is given twice: name it once, "
+                "with its limit if it has one."
+            )
+    if all(o.limit is not None for o in parsed):
+        goal = next((m for m in metrics if m not in {o.metric for o in parsed}), None)
+        if goal is not None:
+            parsed.insert(0, Objective.parse(goal, metrics))
+    return sorted(parsed, key=lambda o: o.limit is not None)
+
+
+def pareto(scores: Sequence[Sequence[float]]) -> list[int]:
+    """Indices of the points that no other point dominates; larger is better in each column.
+
+    Of equal points the first stays.
+    """
+    front: list[int] = []
+    for i, point in enumerate(scores):
+        dominated = any(
+            all(a >= b for a, b in zip(other, point, strict=True)) and (other != point or j < i)
+            for j, other in enumerate(scores)
+            if j != i
+        )
+        if not dominated:
+            front.append(i)
+    return front

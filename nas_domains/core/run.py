@@ -1,0 +1,193 @@
+"""A run: the directory of one search."""
+
+import json
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from .errors import UsageError
+from .files import write_json, write_text
+from .history import History
+
+CONFIG, RESULT, HISTORY, LOCK = "config.yaml", "result.json", "history.jsonl", "lock"
+
+
+class Run:
+    """The directory of one search: config, history, checkpoints, best network, result, report.
+
+    Use :meth:`create` for a new one and :meth:`open` for one that exists.
+
+    Attributes:
+        path: The directory.
+        config: What was asked for, the environment-independent part, and the plan once it is made.
+    """
+
+    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+        self.path = path
+        self.config = config
+        self._lock: FileLock | None = None
+
+    @staticmethod
+    def create(path: str | Path, config: Mapping[str, Any]) -> "Run":
+        """Makes the directory, locks it and writes the configuration.
+
+        Raises:
+            UsageError: It holds a run or other files already, is in use, or cannot be written.
+        """
+        path = Path(path)
+        _check_free(path)
+        made = not path.exists()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"Cannot make the run directory {str(path)!r} ({error.strerror}): "
+                "choose another --out."
+            ) from None
+        run = Run(path, dict(config))
+        try:
+            run.lock()
+            _check_free(path)
+            run.save_config()
+        except UsageError:
+            run.unlock()
+            if made:
+                (path / LOCK).unlink(missing_ok=True)
+                path.rmdir()
+            raise
+        return run
+
+    @staticmethod
+    def open(path: str | Path) -> "Run":
+        """Reads a run that exists; it is not locked.
+
+        Raises:
+            UsageError: No run there, or a configuration that cannot be read.
+        """
+        path = Path(path)
+        if not (path / CONFIG).is_file():
+            raise UsageError(f"There is no run in {str(path)!r}: it has no {CONFIG}.")
+        try:
+            config = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError, OSError):
+            config = None
+        if not isinstance(config, dict) or "space" not in config:
+            raise UsageError(
+                f"{str(path / CONFIG)!r} is not the configuration of a run: restore it from a "
+                "copy, or start a new run."
+            )
+        return Run(path, config)
+
+    def lock(self) -> None:
+        """Takes the directory for this process.
+
+        Raises:
+            UsageError: Another process has it, or the directory cannot be written.
+        """
+        lock = FileLock(self.path / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UsageError(
+                f"The run {str(self.path)!r} is in use by another process: wait for it, or choose "
+                "another --out."
+            ) from None
+        except OSError as error:
+            raise UsageError(
+                f"Cannot write in {str(self.path)!r} ({error.strerror}): choose another --out."
+            ) from None
+        self._lock = lock
+
+    def unlock(self) -> None:
+        """Gives the directory back."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def save_config(self) -> None:
+        """Writes ``config.yaml``."""
+        write_text(self.path / CONFIG, yaml.safe_dump(self.config, sort_keys=False))
+
+    @cached_property
+    def history(self) -> History:
+        """The record of every scored architecture."""
+        return History(self.path / HISTORY)
+
+    def folder(self, name: str) -> Path:
+        """A sub-directory, made if it is not there."""
+        folder = self.path / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @property
+    def finished(self) -> bool:
+        """Whether the result is there."""
+        return (self.path / RESULT).is_file()
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The content of ``result.json``.
+
+        Raises:
+            UsageError: The run has not finished, or the file is damaged.
+        """
+        if not self.finished:
+            raise UsageError(
+                f"The run {str(self.path)!r} has no result yet: nas-domains resume {self.path}"
+            )
+        try:
+            content: dict[str, Any] = json.loads((self.path / RESULT).read_text(encoding="utf-8"))
+        except ValueError:
+            raise UsageError(
+                f"{str(self.path / RESULT)!r} is damaged: delete it and resume the run."
+            ) from None
+        return content
+
+    def save_result(self, result: Mapping[str, Any]) -> None:
+        """Writes ``result.json``, whose presence says that the run has finished."""
+        write_json(self.path / RESULT, dict(result))
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The winner: {"architecture": {choice: option}, "metrics": {...}}."""
+        best: dict[str, Any] = self.result["best"]
+        return best
+
+    @property
+    def pareto(self) -> list[dict[str, Any]]:
+        """The searched architectures that no other dominates, of the search's own metrics."""
+        front: list[dict[str, Any]] = self.result["pareto"]
+        return front
+
+    def report(self) -> Path:
+        """Writes ``report.html`` and returns its path."""
+        from .registry import actions
+
+        path: Path = actions.load("report")(self)
+        return path
+
+
+def _check_free(path: Path) -> None:
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise UsageError(f"{str(path)!r} is a file: choose another --out.")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise UsageError(f"Cannot write in {str(path)!r}: choose another --out.")
+    if (path / RESULT).exists():
+        raise UsageError(
+            f"{str(path)!r} holds a finished run: nas-domains report {path} shows it, "
+            "another --out starts a new one."
+        )
+    if (path / CONFIG).exists():
+        raise UsageError(
+            f"{str(path)!r} holds a run that has not finished: nas-domains resume {path} goes on "
+            "with it, another --out starts a new one."
+        )
+    if any(entry.name != LOCK for entry in path.iterdir()):
+        raise UsageError(f"{str(path)!r} is not empty: choose another --out.")

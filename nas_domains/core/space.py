@@ -1,0 +1,365 @@
+"""Search spaces: named decisions, how many there are, how to draw, compare and encode them."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from .architecture import Architecture, Option
+from .errors import UsageError
+
+PATH_BITS = 512
+"""Length of the path encoding: paths are hashed into it (see :meth:`SearchSpace.encode`)."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One decision.
+
+    Attributes:
+        name: Unique within its space.
+        options: What it may be, without repetition; strings or numbers.
+        parent: Name of an earlier choice on which this one depends, or None.
+        when: Options of the parent for which this choice exists; otherwise it is absent.
+    """
+
+    name: str
+    options: tuple[Option, ...]
+    parent: str | None = None
+    when: tuple[Option, ...] = ()
+
+
+class SearchSpace:
+    """Named decisions, each with its options.
+
+    A domain subclasses it and says how an architecture becomes a module (:meth:`build`) and, where
+    there is one, how all of them share a :class:`Supernet` (:meth:`supernet`). Sizes, draws,
+    neighbours, encodings and JSON are the same for all.
+
+    Args:
+        name: The name under which it is registered.
+        choices: The decisions; a parent stands before its children.
+        config: Sizes and other settings, JSON-able; part of the fingerprint.
+
+    Raises:
+        UsageError: No choices, a name or option twice, or a parent that does not stand before.
+    """
+
+    has_supernet = False
+
+    def __init__(
+        self, name: str, choices: Sequence[Choice], config: Mapping[str, Any] | None = None
+    ) -> None:
+        self.name = name
+        self.choices = tuple(choices)
+        self.config = dict(config or {})
+        self._check()
+
+    def _check(self) -> None:
+        if not self.choices:
+            raise UsageError(f"The space {self.name!r} has no choices: give it at least one.")
+        seen: dict[str, Choice] = {}
+        for choice in self.choices:
+            if choice.name in seen:
+                raise UsageError(f"The choice {choice.name!r} stands twice: rename one of them.")
+            if not choice.options or len(set(choice.options)) != len(choice.options):
+                raise UsageError(
+                    f"The choice {choice.name!r} needs at least one option and none twice."
+                )
+            if choice.parent is not None:
+                parent = seen.get(choice.parent)
+                if parent is None:
+                    raise UsageError(
+                        f"The choice {choice.name!r} depends on {choice.parent!r}, which must "
+                        "stand before it."
+                    )
+                if not choice.when or not set(choice.when) <= set(parent.options):
+                    raise UsageError(
+                        f"The choice {choice.name!r} must name options of {choice.parent!r} for "
+                        "which it exists."
+                    )
+            seen[choice.name] = choice
+
+    def build(
+        self, architecture: Architecture, input_shape: tuple[int, ...], outputs: int
+    ) -> nn.Module:
+        """The plain network of an architecture, freshly initialised.
+
+        Args:
+            architecture: One of this space.
+            input_shape: Shape of one input, without the batch.
+            outputs: Size of the network's output.
+        """
+        raise UsageError(f"The space {self.name!r} builds no modules: use one that does.")
+
+    def supernet(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+        """The supernet whose shared weights hold every architecture of the space."""
+        raise UsageError(
+            f"The space {self.name!r} has no supernet: use a strategy that trains single networks."
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that tell this space, with its sizes, from any other."""
+        text = json.dumps(
+            [self.name, self.config, [[c.name, c.options, c.parent, c.when] for c in self.choices]],
+            sort_keys=True,
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Choice]:
+        return {c.name: c for c in self.choices}
+
+    @cached_property
+    def _children(self) -> dict[str | None, list[Choice]]:
+        children: dict[str | None, list[Choice]] = {None: []}
+        for choice in self.choices:
+            children.setdefault(choice.parent, []).append(choice)
+        return children
+
+    @cached_property
+    def _counts(self) -> dict[str, list[int]]:
+        """For each choice, how many ways each option can be completed below it."""
+        counts: dict[str, list[int]] = {}
+        for choice in reversed(self.choices):
+            counts[choice.name] = [
+                math.prod(
+                    sum(counts[child.name])
+                    for child in self._children.get(choice.name, ())
+                    if option in child.when
+                )
+                for option in choice.options
+            ]
+        return counts
+
+    def size(self) -> int:
+        """The exact number of architectures."""
+        return math.prod(sum(self._counts[c.name]) for c in self._children[None])
+
+    def architecture(self, choices: Mapping[str, Option]) -> Architecture:
+        """Checks a mapping of choice to option and makes an architecture of it.
+
+        Raises:
+            UsageError: A choice that is missing, unknown or switched off, or an unknown option.
+        """
+        items: list[tuple[str, Option]] = []
+        for choice in self._active(choices):
+            if choice.name not in choices:
+                raise UsageError(f"The choice {choice.name!r} of {self.name!r} is missing.")
+            option = choices[choice.name]
+            if option not in choice.options:
+                raise UsageError(
+                    f"{option!r} is not an option of {choice.name!r}: it has "
+                    f"{', '.join(map(str, choice.options))}."
+                )
+            items.append((choice.name, option))
+        extra = sorted(set(choices) - {name for name, _ in items})
+        if extra:
+            raise UsageError(
+                f"{extra[0]!r} is not an active choice of {self.name!r} in this architecture: "
+                "leave it out."
+            )
+        return Architecture(tuple(items), self.fingerprint)
+
+    def from_json(self, text: str) -> Architecture:
+        """Reads what :meth:`Architecture.to_json` wrote.
+
+        Raises:
+            UsageError: Not that form, or an architecture of another space.
+        """
+        try:
+            content = json.loads(text)
+            fingerprint, choices = content["space"], content["choices"]
+        except (ValueError, KeyError, TypeError):
+            raise UsageError(
+                'An architecture is JSON of the form {"space": ..., "choices": {...}}.'
+            ) from None
+        if fingerprint != self.fingerprint:
+            raise UsageError(
+                f"The architecture belongs to the space {fingerprint}, not to {self.name!r} with "
+                f"these sizes ({self.fingerprint}): use the space that it was found in."
+            )
+        return self.architecture(choices)
+
+    def _active(self, choices: Mapping[str, Option]) -> Iterator[Choice]:
+        active: set[str] = set()
+        for choice in self.choices:
+            if choice.parent is None or (
+                choice.parent in active and choices.get(choice.parent) in choice.when
+            ):
+                active.add(choice.name)
+                yield choice
+
+    def _complete(
+        self, choices: Mapping[str, Option], rng: np.random.Generator | None
+    ) -> Architecture:
+        """Keeps what is still active, and draws (or takes the first of) what has become active."""
+        done: dict[str, Option] = {}
+        for choice in self.choices:
+            if choice.parent is not None and done.get(choice.parent) not in choice.when:
+                continue
+            if choice.name in choices:
+                done[choice.name] = choices[choice.name]
+            elif rng is None:
+                done[choice.name] = choice.options[0]
+            else:
+                done[choice.name] = self._draw(choice, rng)
+        return Architecture(tuple(done.items()), self.fingerprint)
+
+    def _draw(self, choice: Choice, rng: np.random.Generator) -> Option:
+        """Draws an option in proportion to the architectures that it leaves open: exactly."""
+        counts = self._counts[choice.name]
+        total = sum(counts)
+        draw = int.from_bytes(rng.bytes(16 + total.bit_length() // 8), "little") % total
+        for option, count in zip(choice.options, counts, strict=True):
+            draw -= count
+            if draw < 0:
+                return option
+        raise AssertionError("unreachable: the draw lies below the sum of the counts")
+
+    def sample(self, n: int, seed: int | np.random.Generator = 0) -> list[Architecture]:
+        """Draws n architectures uniformly, with replacement.
+
+        Args:
+            n: How many.
+            seed: A seed, or a numpy generator whose state moves on.
+        """
+        rng = np.random.default_rng(seed)
+        return [self._complete({}, rng) for _ in range(n)]
+
+    def mutate(self, architecture: Architecture, seed: int | np.random.Generator) -> Architecture:
+        """Changes one choice with more than one option at random; what it switches on is drawn."""
+        rng = np.random.default_rng(seed)
+        names = [n for n in architecture if len(self._by_name[n].options) > 1]
+        if not names:
+            raise UsageError(f"The space {self.name!r} has a single architecture: nothing to mutate.")
+        name = names[int(rng.integers(len(names)))]
+        others = [o for o in self._by_name[name].options if o != architecture[name]]
+        changed = dict(architecture) | {name: others[int(rng.integers(len(others)))]}
+        return self._complete(changed, rng)
+
+    def neighbours(self, architecture: Architecture) -> list[Architecture]:
+        """All architectures that differ in one choice; choices it switches on take their first."""
+        return [
+            self._complete(dict(architecture) | {name: option}, None)
+            for name in architecture
+            for option in self._by_name[name].options
+            if option != architecture[name]
+        ]
+
+    def __iter__(self) -> Iterator[Architecture]:
+        """All architectures, in order; for small spaces."""
+
+        def extend(done: dict[str, Option], position: int) -> Iterator[Architecture]:
+            if position == len(self.choices):
+                yield Architecture(tuple(done.items()), self.fingerprint)
+                return
+            choice = self.choices[position]
+            if choice.parent is not None and done.get(choice.parent) not in choice.when:
+                yield from extend(done, position + 1)
+                return
+            for option in choice.options:
+                yield from extend(done | {choice.name: option}, position + 1)
+
+        return extend({}, 0)
+
+    def paths(self, architecture: Architecture) -> Iterable[str]:
+        """The paths of the path encoding; a cell space gives those from input to output.
+
+        Here: each chain of choices from one without a parent down to one without active children.
+        """
+        chains = {name: f"{name}={option}" for name, option in architecture.items()}
+        leaves = set(chains)
+        for name in architecture:
+            parent = self._by_name[name].parent
+            if parent is not None:
+                chains[name] = f"{chains[parent]}/{chains[name]}"
+                leaves.discard(parent)
+        return [chains[name] for name in architecture if name in leaves]
+
+    def encode(self, architecture: Architecture, kind: str = "one-hot") -> np.ndarray[Any, Any]:
+        """Encodes an architecture for a predictor.
+
+        Args:
+            architecture: One of this space.
+            kind: "one-hot": one block a choice, all zero where it is switched off; "path": the
+                set of paths (White et al. 2021, BANANAS), hashed into ``PATH_BITS`` bits.
+
+        Returns:
+            float32 vector of zeros and ones.
+        """
+        if kind == "one-hot":
+            return np.array(
+                [
+                    float(c.name in architecture and architecture[c.name] == option)
+                    for c in self.choices
+                    for option in c.options
+                ],
+                dtype=np.float32,
+            )
+        if kind == "path":
+            bits = np.zeros(PATH_BITS, dtype=np.float32)
+            for path in self.paths(architecture):
+                digest = hashlib.blake2b(path.encode(), digest_size=8).digest()
+                bits[int.from_bytes(digest, "little") % PATH_BITS] = 1.0
+            return bits
+        raise UsageError(f"Unknown encoding {kind!r}: known are one-hot, path.")
+
+
+def parse_space(text: str) -> tuple[str, dict[str, Any]]:
+    """Splits ``darts:cells=4,channels=8`` into the name and the keyword arguments.
+
+    Numbers become int or float, ``true``/``false`` bool, the rest stays text.
+
+    Raises:
+        UsageError: An argument without a value, or one given twice.
+    """
+    name, _, rest = text.partition(":")
+    arguments: dict[str, Any] = {}
+    for part in filter(None, rest.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals or not value or not key.isidentifier() or key in arguments:
+            raise UsageError(
+                f"{part!r} in --space {text!r} is not one NAME=VALUE: write darts:cells=4,channels=8."
+            )
+        arguments[key] = _literal(value)
+    return name, arguments
+
+
+def _literal(value: str) -> Any:
+    if value in ("true", "false"):
+        return value == "true"
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value
+
+
+def load_space(text: str, **arguments: Any) -> SearchSpace:
+    """The registered space of a text such as ``darts:cells=4``.
+
+    Args:
+        text: Name, and sizes after a colon.
+        **arguments: More sizes; they win over those in the text.
+
+    Raises:
+        UsageError: Unknown name, or an argument that the space does not take.
+    """
+    from .registry import spaces
+
+    name, parsed = parse_space(text)
+    maker = spaces.load(name)
+    try:
+        space: SearchSpace = maker(**(parsed | arguments))
+    except TypeError as error:
+        raise UsageError(f"The space {name!r} does not take that: {error}.") from None
+    return space

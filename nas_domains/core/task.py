@@ -1,0 +1,294 @@
+"""A task: the data splits, loss, metrics and training recipe of one problem."""
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
+
+from .errors import UsageError
+
+Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+"""(x [B, ...], y [B, ...], generator) -> the same, changed at random from the generator only."""
+
+CLASSIFICATION_METRICS: dict[str, Callable[[int], Metric]] = {
+    "accuracy": lambda n: MulticlassAccuracy(n, average="micro"),
+    "auc": lambda n: MulticlassAUROC(n, average="macro"),
+    "f1": lambda n: MulticlassF1Score(n, average="macro"),
+}
+
+
+@runtime_checkable
+class Split(Protocol):
+    """One split: any map-style torch data set of (x, y) pairs.
+
+    A split may also have ``batch(indices: Sequence[int]) -> (x, y)``, which returns stacked tensors
+    at once and saves the collation of single samples.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How every network of a task is trained; one recipe for all rows that are compared.
+
+    Attributes:
+        batch_size: Samples a step.
+        lr: Peak learning rate of SGD with Nesterov-free momentum; cosine decay to zero.
+        momentum: Momentum of SGD.
+        weight_decay: L2 penalty, as in SGD.
+        warmup: Share of the steps over which the learning rate rises linearly from zero.
+        grad_clip: Largest norm of the gradient.
+        label_smoothing: Label smoothing of the cross-entropy in training.
+        drop_path: Final probability of dropping a path of a cell network, rising linearly.
+        epochs: Epochs of a full training where no budget is given.
+    """
+
+    batch_size: int = 64
+    lr: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup: float = 0.1
+    grad_clip: float = 5.0
+    label_smoothing: float = 0.0
+    drop_path: float = 0.0
+    epochs: int = 30
+
+    def __post_init__(self) -> None:
+        rules = {
+            "batch_size": self.batch_size >= 1,
+            "lr": self.lr > 0,
+            "momentum": 0 <= self.momentum < 1,
+            "weight_decay": self.weight_decay >= 0,
+            "warmup": 0 <= self.warmup < 1,
+            "grad_clip": self.grad_clip > 0,
+            "label_smoothing": 0 <= self.label_smoothing < 1,
+            "drop_path": 0 <= self.drop_path < 1,
+            "epochs": self.epochs >= 1,
+        }
+        for name, good in rules.items():
+            if not good:
+                raise UsageError(
+                    f"The recipe's {name}={getattr(self, name)} is out of range: "
+                    "see nas_domains.Recipe for what it may be."
+                )
+
+
+@dataclass(frozen=True)
+class Task:
+    """Data splits + loss + metrics + training recipe of one problem of a domain.
+
+    Attributes:
+        name: Short name, used in reports.
+        domain: "vision", "medical", "text", "speech", or "" for one made in Python.
+        train: Split that weights are fitted on.
+        val: Split that selects.
+        test: Split that is scored once, at the end.
+        input_shape: Shape of one x, without the batch: (C, H, W) for images.
+        outputs: Size of the network's output: classes, of a classification.
+        loss: (output [B, outputs], y) -> scalar mean over the batch.
+        metrics: Name -> torchmetrics object, updated with (output, y); fractions; the first is the
+            default objective.
+        classes: Names of the classes, in the order of the labels; empty where there are none.
+        augment: Random change of a training batch, or None.
+        recipe: The training recipe.
+        preprocess: JSON-able description of how raw data became x; ``predict`` repeats it.
+        notes: Sentences about the data for the report (e.g. how it was split).
+    """
+
+    name: str
+    domain: str
+    train: Split
+    val: Split
+    test: Split
+    input_shape: tuple[int, ...]
+    outputs: int
+    loss: Callable[[Tensor, Tensor], Tensor]
+    metrics: Mapping[str, Metric]
+    classes: tuple[str, ...] = ()
+    augment: Augment | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+    preprocess: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("train", "val", "test"):
+            if len(getattr(self, name)) == 0:
+                raise UsageError(
+                    f"The {name} split of {self.name!r} is empty: give it samples or change --split."
+                )
+        if not self.metrics:
+            raise UsageError(f"The task {self.name!r} has no metrics: name at least one.")
+
+    @staticmethod
+    def from_datasets(
+        train: Split,
+        val: Split,
+        test: Split,
+        *,
+        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        metrics: Sequence[str] | Mapping[str, Metric] = ("accuracy", "auc", "f1"),
+        outputs: int | None = None,
+        classes: Sequence[str] = (),
+        augment: Augment | None = None,
+        recipe: Recipe | None = None,
+        name: str = "task",
+    ) -> "Task":
+        """Makes a task of anything torch can load.
+
+        Args:
+            train: Map-style data set of (x, y); x a float tensor, y an integer label by default.
+            val: The same, for selection.
+            test: The same, scored once.
+            loss: (output, y) -> scalar; cross-entropy by default.
+            metrics: Names out of accuracy, auc, f1, or name -> torchmetrics object.
+            outputs: Size of the network's output; by default ``len(classes)``, or one more than the
+                largest label of the training split.
+            classes: Names of the classes.
+            augment: See :data:`Augment`.
+            recipe: Training recipe; :class:`Recipe`'s defaults where None.
+            name: Name used in reports.
+
+        Returns:
+            The task, of no domain.
+
+        Raises:
+            UsageError: A split that is empty or whose samples are not (tensor, label) pairs, or an
+                unknown metric.
+        """
+        for split_name, split in (("train", train), ("val", val), ("test", test)):
+            if len(split) == 0:
+                raise UsageError(f"The {split_name} data set is empty: give it samples.")
+        try:
+            x, _ = train[0]
+            shape = tuple(torch.as_tensor(x).shape)
+        except (TypeError, ValueError, KeyError) as error:
+            raise UsageError(
+                "train[0] is not an (x, y) pair of a tensor and a label: wrap the data set so that "
+                f"it is ({error})."
+            ) from None
+        if outputs is None:
+            outputs = len(classes) or 1 + max(int(train[i][1]) for i in range(len(train)))
+        return Task(
+            name=name,
+            domain="",
+            train=train,
+            val=val,
+            test=test,
+            input_shape=shape,
+            outputs=outputs,
+            loss=loss or nn.functional.cross_entropy,
+            metrics=classification_metrics(metrics, outputs),
+            classes=tuple(classes),
+            augment=augment,
+            recipe=recipe or Recipe(),
+        )
+
+    def with_recipe(self, **changes: Any) -> "Task":
+        """The same task with some fields of the recipe changed."""
+        return replace(self, recipe=replace(self.recipe, **changes))
+
+    def fingerprint(self) -> str:
+        """A short hash of the data and its shape, by which a resumed run knows its data again.
+
+        It reads at most 64 samples a split, evenly spaced.
+        """
+        digest = hashlib.sha256(repr((self.input_shape, self.outputs)).encode())
+        for split in (self.train, self.val, self.test):
+            n = len(split)
+            digest.update(str(n).encode())
+            for i in sorted({i * n // 64 for i in range(64)}):
+                x, y = split[i]
+                for value in (x, y):
+                    tensor = torch.as_tensor(value).detach().cpu().contiguous()
+                    digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def classification_metrics(
+    metrics: Sequence[str] | Mapping[str, Metric], outputs: int
+) -> dict[str, Metric]:
+    """Metric objects for the given names.
+
+    Args:
+        metrics: Names of :data:`CLASSIFICATION_METRICS`, or ready objects by name.
+        outputs: Number of classes.
+
+    Raises:
+        UsageError: An unknown name.
+    """
+    if isinstance(metrics, Mapping):
+        return dict(metrics)
+    made: dict[str, Metric] = {}
+    for name in metrics:
+        if name not in CLASSIFICATION_METRICS:
+            raise UsageError(
+                f"Unknown metric {name!r}: known are {', '.join(CLASSIFICATION_METRICS)}, or pass "
+                "{name: torchmetrics object}."
+            )
+        made[name] = CLASSIFICATION_METRICS[name](outputs)
+    return cast(dict[str, Metric], made)
+
+
+class TaskLoader(Protocol):
+    """What a domain registers in ``registry.tasks``: it turns a source into a task.
+
+    ``accepts`` is called with each source whose task is not named; ``load`` once a run; ``inputs``
+    by ``predict``, on data without labels.
+    """
+
+    def accepts(self, source: str) -> bool:
+        """Whether this loader reads that path or name; cheap, and never raises."""
+        ...
+
+    def load(self, source: str, **options: Any) -> Task:
+        """Reads the data. Options that it does not know are a UsageError that lists its own."""
+        ...
+
+    def inputs(self, source: str, preprocess: Mapping[str, Any]) -> tuple[list[str], Split]:
+        """The names and the inputs (x, placeholder label) of unlabelled data, prepared alike."""
+        ...
+
+
+def load_task(source: str, *, domain: str | None = None, **options: Any) -> Task:
+    """Loads a task from a path or a bundled name; the domain is read off the data, or named.
+
+    Args:
+        source: A path (``breastmnist.npz``, a folder of images, a CSV) or a name (``digits``).
+        domain: "vision", "medical", "text" or "speech", where the data alone does not tell.
+        **options: Options of the loader, such as ``split="0.2"`` or ``augment="shift,flip"``.
+
+    Raises:
+        UsageError: Nothing reads that source, or its content is not what it should be.
+    """
+    loader = find_loader(source, domain)
+    task: Task = loader.load(source, **options)
+    return task
+
+
+def find_loader(source: str, domain: str | None = None) -> TaskLoader:
+    """The first registered loader that accepts a source; see :func:`load_task`."""
+    from .registry import tasks
+
+    domains = sorted({entry.domain for entry in tasks})
+    if domain is not None and domain not in domains:
+        raise UsageError(f"Unknown domain {domain!r}: known are {', '.join(domains)}.")
+    for entry in tasks:
+        if domain in (None, entry.domain) and not entry.missing:
+            loader: TaskLoader = entry.load()
+            if loader.accepts(source):
+                return loader
+    if "/" not in source and "." not in source:
+        return cast(TaskLoader, tasks.load(source))
+    if not os.path.exists(source):
+        raise UsageError(f"No such file or folder: {source!r}.")
+    known = "; ".join(f"{entry.name}: {entry.summary}" for entry in tasks)
+    raise UsageError(f"Nothing here reads {source!r}: the tasks are {known}.")
