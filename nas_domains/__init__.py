@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .core.space import Choice, SearchSpace, load_space
     from .core.task import Recipe, Task, load_task
     from .export.load import load
-    from .search import resume, search
+    from .compose import resume, search
 
 actions.register("report", "nas_domains.report:write_report", "writes report.html")
 
@@ -34,8 +34,8 @@ _HOME = {
     "load": "export.load",
     "load_space": "core.space",
     "load_task": "core.task",
-    "resume": "search",
-    "search": "search",
+    "resume": "compose",
+    "search": "compose",
 }
 
 __all__ = [

@@ -7,6 +7,7 @@ and lower layers can name what lives above them.
 import difflib
 import importlib
 import importlib.util
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -101,6 +102,22 @@ class Registry:
     def load(self, name: str) -> Any:
         """The object behind a name; see :meth:`Entry.load` for errors."""
         return self.entry(name).load()
+
+    def get(self, name: str, **arguments: Any) -> Any:
+        """Calls what is registered under a name, e.g. ``spaces.get("darts", cells=4)``.
+
+        Raises:
+            UsageError: As :meth:`load`, or an argument that it does not take.
+        """
+        maker = self.load(name)
+        known = inspect.signature(maker).parameters
+        for argument in arguments:
+            if argument not in known:
+                raise UsageError(
+                    f"The {self.kind} {name!r} does not take {argument!r}: "
+                    f"it takes {', '.join(known)}."
+                )
+        return maker(**arguments)
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries

@@ -357,9 +357,5 @@ def load_space(text: str, **arguments: Any) -> SearchSpace:
     from .registry import spaces
 
     name, parsed = parse_space(text)
-    maker = spaces.load(name)
-    try:
-        space: SearchSpace = maker(**(parsed | arguments))
-    except TypeError as error:
-        raise UsageError(f"The space {name!r} does not take that: {error}.") from None
+    space: SearchSpace = spaces.get(name, **(parsed | arguments))
     return space

@@ -1,0 +1,1 @@
+"""Evaluation: the training loop, full training, scoring."""

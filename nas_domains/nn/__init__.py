@@ -1,0 +1,1 @@
+"""Modules that spaces are made of: candidates, cells, networks, supernets."""

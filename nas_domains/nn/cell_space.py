@@ -1,0 +1,162 @@
+"""Spaces of cells: what a choice means as edges, and the modules made of them."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..core.architecture import Architecture
+from ..core.errors import UsageError
+from ..core.space import Choice, SearchSpace
+from .candidates import Candidate
+from .cell import CellNetwork, Design, Edge
+from .mixed import MixedOp
+from .supernet import Supernet
+
+Genotype = Mapping[str, Mapping[Edge, str]]
+"""Kind of cell -> edge -> name of its candidate; edges that are not there are absent."""
+
+
+class CellSpace(SearchSpace):
+    """A space whose architectures are cells, stacked by a fixed rule.
+
+    Subclasses say how choices read as edges (:meth:`genotype`), how the weights of a supernet are
+    turned into choices (:meth:`decode`) and how cells are stacked (:meth:`stack`).
+
+    Args:
+        name: Registered name.
+        choices: The decisions.
+        design: Shape of the cells.
+        candidates: Name -> candidate, in the order of a supernet's weights.
+        kinds: Kinds of cells, e.g. ("normal", "reduce").
+        config: ``cells`` and ``channels``, and ``supernet_cells``, ``supernet_channels`` where the
+            supernet is smaller than the network that is trained in the end.
+    """
+
+    has_supernet = True
+
+    def __init__(
+        self,
+        name: str,
+        choices: Sequence[Choice],
+        design: Design,
+        candidates: Mapping[str, Candidate],
+        kinds: tuple[str, ...],
+        config: Mapping[str, Any],
+    ) -> None:
+        for key, value in config.items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise UsageError(f"{key}={value!r} of the space {name!r} must be a whole number > 0.")
+        super().__init__(name, choices, config)
+        self.design = design
+        self.candidates = dict(candidates)
+        self.kinds = kinds
+
+    @abstractmethod
+    def genotype(self, architecture: Architecture) -> dict[str, dict[Edge, str]]:
+        """The edges of each kind of cell with their candidates."""
+
+    @abstractmethod
+    def decode(self, strengths: Mapping[str, Tensor]) -> Architecture:
+        """The architecture that weights [E, K] of each kind of cell speak for."""
+
+    @abstractmethod
+    def stack(
+        self,
+        make_edge: Any,
+        edges: Mapping[str, Sequence[Edge]],
+        *,
+        c_in: int,
+        channels: int,
+        cells: int,
+        outputs: int,
+        affine: bool,
+    ) -> CellNetwork:
+        """Stacks cells into a network; see :mod:`nas_domains.nn.cell` for the arguments."""
+
+    def build(
+        self, architecture: Architecture, input_shape: tuple[int, ...], outputs: int
+    ) -> CellNetwork:
+        """The plain network of an architecture; see :meth:`SearchSpace.build`."""
+        c_in = self._check_input(input_shape)
+        return self.network(self.genotype(architecture), c_in, outputs)
+
+    def network(
+        self,
+        genotype: Genotype,
+        c_in: int,
+        outputs: int,
+        *,
+        supernet_size: bool = False,
+        affine: bool = True,
+    ) -> CellNetwork:
+        """The plain network of a genotype, at its own or at the supernet's size."""
+        cells, channels = self.sizes(supernet_size)
+
+        def make_edge(kind: str, edge: Edge, c: int, stride: int) -> nn.Module:
+            return self.candidates[genotype[kind][edge]](c, stride, affine, self.design.dims)
+
+        return self.stack(
+            make_edge,
+            # An edge that gives zeros is left out: a cell sums what is there.
+            {k: [e for e, name in edges.items() if name != "none"] for k, edges in genotype.items()},
+            c_in=c_in,
+            channels=channels,
+            cells=cells,
+            outputs=outputs,
+            affine=affine,
+        )
+
+    def supernet(self, input_shape: tuple[int, ...], outputs: int) -> Supernet:
+        """The supernet; see :meth:`SearchSpace.supernet`."""
+        c_in = self._check_input(input_shape)
+        cells, channels = self.sizes(True)
+
+        def make_edge(kind: str, edge: Edge, c: int, stride: int) -> nn.Module:
+            return MixedOp(self.candidates, c, stride, self.design.dims)
+
+        body = self.stack(
+            make_edge,
+            {kind: self.design.edges for kind in self.kinds},
+            c_in=c_in,
+            channels=channels,
+            cells=cells,
+            outputs=outputs,
+            affine=False,
+        )
+        return Supernet(self, body)
+
+    def sizes(self, supernet: bool) -> tuple[int, int]:
+        """(cells, channels) of the supernet or of the network trained in the end."""
+        prefix = "supernet_" if supernet else ""
+        return self.config[prefix + "cells"], self.config[prefix + "channels"]
+
+    def paths(self, architecture: Architecture) -> list[str]:
+        """All paths from a cell's inputs to its output, as kind and candidates in order."""
+        found: list[str] = []
+        for kind, edges in self.genotype(architecture).items():
+            ends = range(self.design.inputs, self.design.inputs + self.design.nodes)
+            for start in range(self.design.inputs):
+                for end in ends if self.design.concat else ends[-1:]:
+                    found += [f"{kind}:{start}:{p}" for p in _walk(edges, start, end)]
+        return sorted(set(found))
+
+    def _check_input(self, input_shape: tuple[int, ...]) -> int:
+        if len(input_shape) != self.design.dims + 1 or min(input_shape, default=0) < 1:
+            raise UsageError(
+                f"The space {self.name!r} takes inputs of {self.design.dims} dimensions and "
+                f"channels first, not of shape {tuple(input_shape)}."
+            )
+        return input_shape[0]
+
+
+def _walk(edges: Mapping[Edge, str], start: int, end: int) -> list[str]:
+    if start == end:
+        return [""]
+    return [
+        f"{candidate}>{rest}"
+        for (i, j), candidate in edges.items()
+        if i == start and j <= end and candidate != "none"
+        for rest in _walk(edges, j, end)
+    ]

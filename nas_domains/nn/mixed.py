@@ -1,0 +1,52 @@
+"""The mixed operation: every candidate of an edge at once, weighted."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ..ops import weighted_sum
+from .candidates import Candidate, Zero
+
+
+class MixedOp(nn.Module):
+    """out = sum over k of w_k candidate_k(x) (Liu et al. 2019, equation 2).
+
+    Args:
+        candidates: Name -> candidate, in the order of the weights.
+        channels: Channels of input and output.
+        stride: 1 or 2.
+        dims: Spatial dimensions.
+    """
+
+    def __init__(
+        self, candidates: Mapping[str, Candidate], channels: int, stride: int, dims: int
+    ) -> None:
+        super().__init__()
+        self.candidates = nn.ModuleDict(
+            {name: make(channels, stride, False, dims) for name, make in candidates.items()}
+        )
+        # A candidate that gives zeros needs no memory traffic and gets no gradient, only a place
+        # among the weights.
+        self._live = [
+            i for i, c in enumerate(self.candidates.values()) if not isinstance(c, Zero)
+        ]
+
+    def forward(self, x: Tensor, weights: Tensor | int) -> Tensor:
+        """The weighted sum, or one candidate alone.
+
+        Args:
+            x: [B, C, ...].
+            weights: [K], one weight a candidate; or the index of the only one to run.
+
+        Returns:
+            [B, C, ceil(... / stride)].
+        """
+        modules = list(self.candidates.values())
+        if isinstance(weights, int):
+            chosen: Tensor = modules[weights](x)
+            return chosen
+        outputs = [modules[i](x) for i in self._live]
+        if len(outputs) < len(modules):
+            weights = weights[torch.tensor(self._live, device=weights.device)]
+        return weighted_sum(outputs, weights.to(outputs[0].dtype))

@@ -1,0 +1,172 @@
+"""The cell spaces of vision: ``darts`` and ``nasbench201``."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.architecture import Architecture
+from ..core.errors import UsageError
+from ..core.space import Choice
+from ..nn.candidates import DARTS, NASBENCH201
+from ..nn.cell import CellNetwork, Design, Edge, darts_network, staged_network
+from ..nn.cell_space import CellSpace
+
+
+class Darts(CellSpace):
+    """The space of DARTS (Liu et al. 2019): two kinds of cells, four nodes, two inputs a node.
+
+    A node's choices are the pair of states it reads (``normal.2.inputs`` = "0,1") and a candidate
+    for each (``normal.2.first``, ``normal.2.second``); ``none`` weighs in the supernet but is not
+    an option, as published. See :func:`darts` for the arguments.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        design = Design(inputs=2, nodes=4, concat=True)
+        operations = tuple(name for name in DARTS if name != "none")
+        choices = []
+        for kind in ("normal", "reduce"):
+            for node in range(2, 2 + design.nodes):
+                pairs = tuple(f"{a},{b}" for a, b in combinations(range(node), 2))
+                choices.append(Choice(f"{kind}.{node}.inputs", pairs))
+                choices.append(Choice(f"{kind}.{node}.first", operations))
+                choices.append(Choice(f"{kind}.{node}.second", operations))
+        super().__init__("darts", choices, design, DARTS, ("normal", "reduce"), config)
+        for key in ("cells", "supernet_cells"):
+            if config[key] < 2:
+                raise UsageError(
+                    f"{key}={config[key]} leaves no room for a reduction cell: use at least 2."
+                )
+
+    def genotype(self, architecture: Architecture) -> dict[str, dict[Edge, str]]:
+        """See :meth:`CellSpace.genotype`."""
+        edges: dict[str, dict[Edge, str]] = {kind: {} for kind in self.kinds}
+        for kind in self.kinds:
+            for node in range(2, 2 + self.design.nodes):
+                a, b = map(int, str(architecture[f"{kind}.{node}.inputs"]).split(","))
+                edges[kind][a, node] = str(architecture[f"{kind}.{node}.first"])
+                edges[kind][b, node] = str(architecture[f"{kind}.{node}.second"])
+        return edges
+
+    def decode(self, strengths: Mapping[str, Tensor]) -> Architecture:
+        """The two strongest inputs of each node, strength being the best weight save ``none``'s."""
+        names = list(self.candidates)
+        choices: dict[str, str] = {}
+        for kind in self.kinds:
+            weights = strengths[kind].clone()
+            weights[:, names.index("none")] = -torch.inf
+            best, which = weights.max(dim=1)
+            for node in range(2, 2 + self.design.nodes):
+                into = [e for e, edge in enumerate(self.design.edges) if edge[1] == node]
+                # sorted is stable: of equally strong inputs the earlier stays.
+                top = sorted(sorted(into, key=lambda e: -float(best[e]))[:2])
+                a, b = (self.design.edges[e][0] for e in top)
+                choices[f"{kind}.{node}.inputs"] = f"{a},{b}"
+                choices[f"{kind}.{node}.first"] = names[int(which[top[0]])]
+                choices[f"{kind}.{node}.second"] = names[int(which[top[1]])]
+        return self.architecture(choices)
+
+    def stack(
+        self, make_edge: Any, edges: Mapping[str, Sequence[Edge]], **sizes: Any
+    ) -> CellNetwork:
+        """See :func:`nas_domains.nn.cell.darts_network`."""
+        return darts_network(self.design, make_edge, edges, **sizes)
+
+
+class NasBench201(CellSpace):
+    """The space of NAS-Bench-201 (Dong & Yang 2020): one candidate on each of six edges.
+
+    The choice ``0->1`` is the candidate on the edge from node 0, the cell's input, to node 1.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        design = Design(inputs=1, nodes=3, concat=False)
+        choices = [Choice(f"{i}->{j}", tuple(NASBENCH201)) for i, j in design.edges]
+        super().__init__("nasbench201", choices, design, NASBENCH201, ("cell",), config)
+
+    def genotype(self, architecture: Architecture) -> dict[str, dict[Edge, str]]:
+        """See :meth:`CellSpace.genotype`; an edge with ``none`` keeps it."""
+        return {"cell": {(i, j): str(architecture[f"{i}->{j}"]) for i, j in self.design.edges}}
+
+    def decode(self, strengths: Mapping[str, Tensor]) -> Architecture:
+        """The candidate of the largest weight on each edge, ``none`` included."""
+        names = list(self.candidates)
+        which = strengths["cell"].argmax(dim=1).tolist()
+        return self.architecture(
+            {f"{i}->{j}": names[k] for (i, j), k in zip(self.design.edges, which, strict=True)}
+        )
+
+    def stack(
+        self, make_edge: Any, edges: Mapping[str, Sequence[Edge]], *, affine: bool, **sizes: Any
+    ) -> CellNetwork:
+        """See :func:`nas_domains.nn.cell.staged_network`."""
+        return staged_network(self.design, make_edge, edges, **sizes)
+
+    def arch_str(self, architecture: Architecture) -> str:
+        """The benchmark's own form: ``|conv~0|+|skip~0|conv~1|+|...|``."""
+        edges = self.genotype(architecture)["cell"]
+        nodes = []
+        for node in range(1, 1 + self.design.nodes):
+            nodes.append("|" + "".join(f"{edges[i, node]}~{i}|" for i in range(node)))
+        return "+".join(nodes)
+
+    def from_arch_str(self, text: str) -> Architecture:
+        """Reads what :meth:`arch_str` writes.
+
+        Raises:
+            UsageError: Not that form, or an unknown candidate.
+        """
+        choices: dict[str, str] = {}
+        for node, part in enumerate(text.split("+"), 1):
+            for term in filter(None, part.split("|")):
+                name, _, source = term.partition("~")
+                choices[f"{source}->{node}"] = name
+        return self.architecture(choices)
+
+
+def darts(
+    cells: int = 8,
+    channels: int = 16,
+    supernet_cells: int | None = None,
+    supernet_channels: int | None = None,
+) -> Darts:
+    """The DARTS space.
+
+    Args:
+        cells: Cells of the network that is trained in the end; reduction cells stand at one and
+            two thirds of the depth, and never first.
+        channels: Channels of a node in the first cells.
+        supernet_cells: Cells of the supernet; ``cells`` where None.
+        supernet_channels: Channels of the supernet; ``channels`` where None.
+    """
+    return Darts(_sizes(cells, channels, supernet_cells, supernet_channels))
+
+
+def nasbench201(
+    cells: int = 5,
+    channels: int = 16,
+    supernet_cells: int | None = None,
+    supernet_channels: int | None = None,
+) -> NasBench201:
+    """The NAS-Bench-201 space.
+
+    Args:
+        cells: Cells in each of the three stages.
+        channels: Channels of the first stage.
+        supernet_cells: Cells a stage of the supernet; ``cells`` where None.
+        supernet_channels: Channels of the supernet; ``channels`` where None.
+    """
+    return NasBench201(_sizes(cells, channels, supernet_cells, supernet_channels))
+
+
+def _sizes(
+    cells: int, channels: int, supernet_cells: int | None, supernet_channels: int | None
+) -> dict[str, int]:
+    return {
+        "cells": cells,
+        "channels": channels,
+        "supernet_cells": cells if supernet_cells is None else supernet_cells,
+        "supernet_channels": channels if supernet_channels is None else supernet_channels,
+    }
