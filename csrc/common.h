@@ -1,0 +1,70 @@
+// Helpers shared by the host side of every op: checks, layouts, dtypes.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/Exception.h>
+#include <torch/headeronly/util/HeaderOnlyArrayRef.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace nas {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+using TensorList = torch::headeronly::HeaderOnlyArrayRef<Tensor>;
+using IntList = torch::headeronly::HeaderOnlyArrayRef<int64_t>;
+
+inline bool same_shape(const Tensor& a, const Tensor& b) {
+  if (a.dim() != b.dim()) return false;
+  for (int64_t d = 0; d < a.dim(); ++d) {
+    if (a.size(d) != b.size(d)) return false;
+  }
+  return true;
+}
+
+// True if the elements of both lie in memory in the same order (strides of length-1 dims are
+// free).
+inline bool same_layout(const Tensor& a, const Tensor& b) {
+  for (int64_t d = 0; d < a.dim(); ++d) {
+    if (a.size(d) > 1 && a.stride(d) != b.stride(d)) return false;
+  }
+  return true;
+}
+
+// x in the dense layout and dtype of `like`; x itself if it has both already.
+inline Tensor matched(const Tensor& x, const Tensor& like) {
+  if (x.scalar_type() == like.scalar_type() && same_layout(x, like)) return x;
+  Tensor y = torch::stable::empty_like(like);
+  torch::stable::copy_(y, x);
+  return y;
+}
+
+template <typename R>
+const R* data(const Tensor& x) {
+  return static_cast<const R*>(x.const_data_ptr());
+}
+
+template <typename R>
+R* mutable_data(Tensor& x) {
+  return static_cast<R*>(x.mutable_data_ptr());
+}
+
+// Calls f(R{}) with R float or double. A half type is computed in float by the caller's
+// conversion.
+template <typename F>
+auto dispatch_real(ScalarType type, F&& f) {
+  STD_TORCH_CHECK(
+      type == ScalarType::Float || type == ScalarType::Double,
+      "native CPU kernels compute in float32 or float64.");
+  return type == ScalarType::Double ? f(double{}) : f(float{});
+}
+
+inline bool is_half(ScalarType type) {
+  return type == ScalarType::Half || type == ScalarType::BFloat16;
+}
+
+}  // namespace nas

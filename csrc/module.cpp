@@ -1,0 +1,73 @@
+// The importable module `nas_domains._C`. Importing it registers the kernels; its functions choose
+// and report the instruction set. Limited Python API, so one binary serves every Python from 3.10.
+
+#include <Python.h>
+
+#include <cstdlib>
+
+#include "cpu/isa.h"
+
+namespace {
+
+constexpr nas::Isa kIsas[] = {nas::Isa::portable, nas::Isa::avx2, nas::Isa::avx512};
+
+PyObject* isa(PyObject*, PyObject*) {
+  return PyUnicode_FromString(nas::isa_name(nas::active_isa()));
+}
+
+PyObject* supported_isas(PyObject*, PyObject*) {
+  PyObject* names = PyList_New(0);
+  if (names == nullptr) return nullptr;
+  for (nas::Isa candidate : kIsas) {
+    if (!nas::isa_supported(candidate)) continue;
+    PyObject* name = PyUnicode_FromString(nas::isa_name(candidate));
+    const bool failed = name == nullptr || PyList_Append(names, name) != 0;
+    Py_XDECREF(name);
+    if (failed) {
+      Py_DECREF(names);
+      return nullptr;
+    }
+  }
+  return names;
+}
+
+bool select(const char* name, const char* what, PyObject* error) {
+  if (nas::set_isa(name)) return true;
+  PyErr_Format(
+      error, "%s is '%s'; use portable, or avx2 or avx512 where the CPU and compiler have it.",
+      what, name);
+  return false;
+}
+
+PyObject* set_isa(PyObject*, PyObject* args) {
+  const char* name = nullptr;
+  if (!PyArg_ParseTuple(args, "s", &name)) return nullptr;
+  if (!select(name, "The instruction set", PyExc_ValueError)) return nullptr;
+  Py_RETURN_NONE;
+}
+
+PyMethodDef methods[] = {
+    {"isa", isa, METH_NOARGS, "Name of the instruction set the CPU kernels use."},
+    {"supported_isas", supported_isas, METH_NOARGS, "Names of those this CPU can use."},
+    {"set_isa", set_isa, METH_VARARGS, "Makes the CPU kernels use the named instruction set."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyModuleDef module = {
+    PyModuleDef_HEAD_INIT,
+    "_C",
+    "Native kernels of nas_domains.",
+    -1,
+    methods,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr};
+
+}  // namespace
+
+PyMODINIT_FUNC PyInit__C(void) {
+  const char* forced = std::getenv("NAS_DOMAINS_ISA");
+  if (forced != nullptr && !select(forced, "NAS_DOMAINS_ISA", PyExc_ImportError)) return nullptr;
+  return PyModule_Create(&module);
+}

@@ -1,0 +1,145 @@
+"""Build of the two compiled modules; everything else about the package is in pyproject.toml.
+
+`NAS_DOMAINS_BUILD` chooses what is compiled:
+
+* ``auto`` (default): the CPU ops, and the CUDA ones if torch was built for CUDA and a CUDA toolkit
+  is installed; without a C++ compiler nothing, and the package runs on its PyTorch reference.
+* ``0``: nothing.  ``cpu``: the CPU ops or an error.  ``cuda``: CPU and CUDA ops or an error.
+
+`NAS_DOMAINS_SANITIZE=1` adds the address and undefined-behaviour sanitizers.
+"""
+
+import os
+import shutil
+import sys
+from glob import glob
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+
+# Oldest torch whose stable ABI the ops use; the built `_C` then loads in every later one.
+TORCH_TARGET_VERSION = "0x020b000000000000"  # 2.11
+
+CXX_FLAGS = [
+    "-std=c++20",
+    "-O3",
+    "-g1",
+    "-fvisibility=hidden",
+    "-fvisibility-inlines-hidden",
+    "-Wall",
+    "-Wextra",
+    "-Wno-unused-parameter",  # torch's own headers
+    "-Wno-psabi",
+    "-pthread",
+]
+# Without contraction every instruction set rounds alike, so a result does not depend on the
+# machine.
+OP_FLAGS = ["-ffp-contract=off", f"-DTORCH_TARGET_VERSION={TORCH_TARGET_VERSION}", "-Icsrc"]
+SANITIZE_FLAGS = [
+    "-fsanitize=address,undefined",
+    "-fno-sanitize=vptr",
+    "-fno-sanitize-recover=undefined",
+    "-fno-omit-frame-pointer",
+]
+
+
+def requested():
+    """Returns the checked value of NAS_DOMAINS_BUILD."""
+    value = os.environ.get("NAS_DOMAINS_BUILD", "auto")
+    if value not in ("auto", "0", "cpu", "cuda"):
+        sys.exit(f"NAS_DOMAINS_BUILD is {value!r}; set it to auto, 0, cpu or cuda.")
+    return value
+
+
+def compiler():
+    """Returns the C++ compiler's command, or None if there is none on this machine."""
+    return shutil.which(os.environ.get("CXX", "c++").split()[0])
+
+
+def refuse(sentence):
+    """Returns a build_ext that stops with one sentence, so that metadata and sdist still work."""
+
+    class Refuse(build_ext):
+        def run(self):
+            sys.exit(sentence)
+
+    return Refuse
+
+
+def sampler_extension(extra):
+    import pybind11
+
+    return Extension(
+        "nas_domains._sampler",
+        sorted(glob("csrc/sampler/*.cpp")),
+        include_dirs=[pybind11.get_include()],
+        depends=glob("csrc/sampler/*.h"),
+        extra_compile_args=CXX_FLAGS + extra,
+        extra_link_args=extra,
+        language="c++",
+    )
+
+
+def op_extension(build, extra):
+    import torch
+    from torch.utils.cpp_extension import CUDA_HOME, CppExtension, CUDAExtension
+
+    has_cuda = bool(torch.version.cuda and CUDA_HOME)
+    if build == "cuda" and not has_cuda:
+        sys.exit(
+            "NAS_DOMAINS_BUILD=cuda needs a torch built for CUDA and a CUDA toolkit in CUDA_HOME "
+            f"(found torch {torch.__version__}, CUDA_HOME={CUDA_HOME}); install both or use cpu."
+        )
+    cuda_sources = sorted(glob("csrc/cuda/*.cu")) if has_cuda and build != "cpu" else []
+    flags = CXX_FLAGS + OP_FLAGS + extra
+    return (CUDAExtension if cuda_sources else CppExtension)(
+        "nas_domains._C",
+        ["csrc/module.cpp", *sorted(glob("csrc/cpu/*.cpp")), *cuda_sources],
+        depends=[f for f in glob("csrc/**/*.*", recursive=True) if f.endswith(("h", "inl"))],
+        extra_compile_args={
+            "cxx": flags,
+            "nvcc": ["-std=c++20", "-O3", "-lineinfo", "-DUSE_CUDA", *OP_FLAGS[1:]],
+        },
+        extra_link_args=extra,
+        py_limited_api=True,
+    )
+
+
+def extensions():
+    """Returns (ext_modules, cmdclass) for the requested build."""
+    build = requested()
+    if build == "0":
+        return [], {}
+    if compiler() is None:
+        if build != "auto":
+            sys.exit(f"NAS_DOMAINS_BUILD={build} needs a C++ compiler; install one or set CXX.")
+        # pip hides what a build prints unless asked; `nas-domains doctor` says the same later.
+        print(
+            "nas_domains: no C++ compiler found, so nothing is compiled and every op runs on its "
+            "slower PyTorch reference; install a compiler and reinstall for the native kernels.",
+            file=sys.stderr,
+        )
+        return [], {}
+    extra = SANITIZE_FLAGS if os.environ.get("NAS_DOMAINS_SANITIZE") == "1" else []
+    try:
+        from torch.utils.cpp_extension import BuildExtension
+    except ImportError:
+        sentence = (
+            "nas_domains compiles against your torch, which pip's isolated build cannot see: "
+            "install torch and use `pip install --no-build-isolation`, or set NAS_DOMAINS_BUILD=0 "
+            "for the uncompiled package."
+        )
+        # A placeholder keeps the wheel marked as compiled, so that build_ext is reached and
+        # refuses.
+        return [Extension("nas_domains._C", ["csrc/module.cpp"])], {"build_ext": refuse(sentence)}
+    return [op_extension(build, extra), sampler_extension(extra)], {"build_ext": BuildExtension}
+
+
+ext_modules, cmdclass = extensions()
+setup(
+    packages=[*find_packages(include=["nas_domains", "nas_domains.*"]), "nas_domains.kernels"],
+    package_dir={"nas_domains.kernels": "kernels"},
+    package_data={"nas_domains": ["py.typed"], "": ["*.j2", "*.html", "*.json", "*.yaml"]},
+    ext_modules=ext_modules,
+    cmdclass=cmdclass,
+)
