@@ -1,0 +1,68 @@
+# Each target makes or completes .venv first; a second call finds its stamps and starts at once.
+# `make demo` in a fresh clone needs Python 3.10+, a C++ compiler for the native kernels, and nothing else.
+
+PYTHON ?= python3
+# Installed first, as everything is compiled against it. For a GPU: make TORCH='torch==2.13.0 --index-url ...'
+TORCH ?= torch==2.13.0
+
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml setup.py $(wildcard csrc/*.* csrc/*/*.*)
+SANITIZED := build/sanitize
+
+.PHONY: demo test test-slow lint sanitize bench clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.stamp-torch: | $(BIN)/python
+	$(BIN)/pip install $(TORCH)
+	touch $@
+
+# torch is left out of the build requirements (see pyproject.toml), so those are installed here.
+$(VENV)/.stamp-core: $(SOURCES) $(VENV)/.stamp-torch
+	$(BIN)/pip install "setuptools>=77" "pybind11>=2.13" ninja
+	$(BIN)/pip install --no-build-isolation -e .
+	touch $@
+
+# nas_domains is installed already, so this adds the extras without building it again.
+$(VENV)/.stamp-all: $(VENV)/.stamp-core
+	$(BIN)/pip install "nas_domains[dev]"
+	touch $@
+
+demo: $(VENV)/.stamp-core
+	@if [ -e runs/demo ]; then \
+	  $(BIN)/nas-domains resume runs/demo; \
+	else \
+	  $(BIN)/nas-domains search --data digits --space darts:cells=2,channels=8 --strategy darts \
+	    --budget 60s --train-budget 20s --seed 1 --out runs/demo; \
+	fi
+
+test: $(VENV)/.stamp-all
+	$(BIN)/pytest -m "not slow"
+
+test-slow: $(VENV)/.stamp-all
+	$(BIN)/pytest -m slow
+
+lint: $(VENV)/.stamp-all
+	$(BIN)/pre-commit run --all-files
+
+# The op and sampler tests once more, on a copy of the package built with the address and
+# undefined-behaviour sanitizers. A finding ends the process, and so fails the target. libstdc++ is
+# loaded first as well, or the first C++ exception would end the process too. Leaks are not looked for:
+# Python and torch keep much until the end. The compile tests add nothing of ours but minutes.
+sanitize: $(VENV)/.stamp-all
+	NAS_DOMAINS_BUILD=cpu NAS_DOMAINS_SANITIZE=1 $(BIN)/python setup.py --quiet \
+	  build --build-lib $(SANITIZED)/lib --build-temp $(SANITIZED)/tmp
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	PYTHONPATH=$(SANITIZED)/lib NAS_DOMAINS_TESTED_COPY=$(abspath $(SANITIZED)/lib) \
+	$(BIN)/pytest --import-mode=importlib -m "not slow" -k "not compile" tests/ops tests/sampler
+
+bench: $(VENV)/.stamp-all
+	$(BIN)/python -m nas_domains.bench
+
+clean:
+	rm -rf build dist *.egg-info nas_domains/*.so compile_commands.json $(VENV)/.stamp-*
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
