@@ -98,7 +98,10 @@ def _files(paths: list[str], preprocess: Mapping[str, Any]) -> FileImages:
         raise UsageError(
             f"{paths[0]!r} and its neighbours mix 8 and 16 bits a pixel: give them in two calls."
         )
-    return FileImages(paths, labels, (int(height), int(width)), channels, deep=deep, scale=scale)
+    size = (int(height), int(width))
+    images = FileImages(paths, labels, size, channels, deep=deep, scale=scale)
+    images.fill()
+    return images
 
 
 def _arrays(source: str, preprocess: Mapping[str, Any]) -> tuple[list[str], ArrayImages]:

@@ -140,11 +140,11 @@ def _read_table(source: str, rule: SplitRule, seed: int, size: Size) -> ImagePar
     return read_files(read_table(source), rule, seed, size)
 
 
+def _is_file(ending: str) -> Callable[[str], bool]:
+    return lambda source: source.lower().endswith(ending) and not os.path.isdir(source)
+
+
 digits = ImageTask("digits", lambda source: source == "digits", _read_digits, "shift", False)
-npz = ImageTask(
-    "npz", lambda source: source.lower().endswith(".npz"), _read_npz, "shift,flip", False
-)
+npz = ImageTask("npz", _is_file(".npz"), _read_npz, "shift,flip", False)
 folder = ImageTask("folder", os.path.isdir, _read_folder, "shift,flip", True)
-csv = ImageTask(
-    "csv", lambda source: source.lower().endswith(".csv"), _read_table, "shift,flip", True
-)
+csv = ImageTask("csv", _is_file(".csv"), _read_table, "shift,flip", True)

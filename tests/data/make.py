@@ -30,7 +30,9 @@ def write_npz(path: Path, **changes: Any) -> str:
     return str(path)
 
 
-def write_image(path: Path, size: tuple[int, int] = (12, 10), seed: int = 0, mode: str = "L") -> str:
+def write_image(
+    path: Path, size: tuple[int, int] = (12, 10), seed: int = 0, mode: str = "L"
+) -> str:
     """Writes a random image of (H, W) and returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = (*size, 3) if mode == "RGB" else size

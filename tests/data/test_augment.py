@@ -13,9 +13,7 @@ from nas_domains.data.augment import STEPS, Chain, cutout, flip, parse_augment, 
 
 from .make import one_sentence
 
-shapes = st.tuples(
-    st.integers(1, 5), st.integers(1, 3), st.integers(1, 20), st.integers(1, 20)
-)
+shapes = st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(1, 20), st.integers(1, 20))
 chains = st.lists(st.sampled_from(sorted(STEPS)), min_size=1, max_size=3, unique=True)
 
 

@@ -29,8 +29,21 @@ def test_grammar(text, rule):
 
 @pytest.mark.parametrize(
     "text",
-    ["half", "test=", "test=x", "test=0", "1.5", "val=nan", "train=0.5", "val=0.1,val=0.2",
-     "random,sorted", "val=0.5,test=0.5", "0.9", ",", "val=0.1;test=0.2"],
+    [
+        "half",
+        "test=",
+        "test=x",
+        "test=0",
+        "1.5",
+        "val=nan",
+        "train=0.5",
+        "val=0.1,val=0.2",
+        "random,sorted",
+        "val=0.5,test=0.5",
+        "0.9",
+        ",",
+        "val=0.1;test=0.2",
+    ],
 )
 def test_bad_grammar_is_one_sentence(text):
     with pytest.raises(UsageError) as caught:
