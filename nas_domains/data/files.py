@@ -132,12 +132,13 @@ def _describe(
     sizes = {header.size for header in headers}
     colour = "grey" if channels == 1 else "RGB"
     if sizes == {size}:
-        return f"Images are read as {colour}, {size[0]}x{size[1]} as stored."
+        return f"Images are read as {colour}, {_written(size)} as stored."
     why = "as asked" if asked else f"their median, at most {LARGEST}"
+    smallest, largest = _written(min(sizes)), _written(max(sizes))
+    stored = smallest if len(sizes) == 1 else f"{smallest} to {largest}"
     return (
-        f"Images are read as {colour} and resized to {size[0]}x{size[1]} ({why}) without keeping "
-        f"proportions; stored are {len(sizes)} size(s), from "
-        f"{_written(min(sizes))} to {_written(max(sizes))}."
+        f"Images are read as {colour} and resized from {stored} to {_written(size)} ({why}), "
+        "without keeping proportions."
     )
 
 

@@ -66,13 +66,14 @@ class Images:
             x float32 [B, C, H, W] and y int64 [B].
         """
         index = np.asarray(indices, dtype=np.int64)
-        x = self.scaled(index.tolist())
-        x -= np.asarray(self.mean, np.float32)
-        x /= np.asarray(self.std, np.float32)
-        return (
-            torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2))),
-            torch.from_numpy(self.labels[index]),
-        )
+        stored = self.raw(index.tolist())
+        if stored.dtype != np.uint8:
+            stored = stored.astype(np.float32)
+        # Bytes are turned to channels-first before they grow to floats.
+        x = torch.from_numpy(stored).permute(0, 3, 1, 2).contiguous().to(torch.float32)
+        mean = torch.tensor(self.mean)[:, None, None] * self.scale
+        std = torch.tensor(self.std)[:, None, None] * self.scale
+        return x.sub_(mean).mul_(1 / std), torch.from_numpy(self.labels[index])
 
     def __len__(self) -> int:
         return len(self.labels)

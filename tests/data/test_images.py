@@ -1,5 +1,7 @@
 """Image splits: values, normalisation, caching, decoding."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -121,7 +123,7 @@ def test_a_large_jpeg_is_reduced_to_nearly_the_same(tmp_path):
 
 
 def broken_files(tmp_path):
-    whole = open(write_image(tmp_path / "whole.png", (50, 50)), "rb").read()
+    whole = Path(write_image(tmp_path / "whole.png", (50, 50))).read_bytes()
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "whole.jpg")
     jpeg = (tmp_path / "whole.jpg").read_bytes()
@@ -150,3 +152,25 @@ def test_stacks_and_floating_point_files_are_refused(tmp_path):
     Image.fromarray(np.zeros((5, 5), np.float32)).save(tmp_path / "real.tif")
     with pytest.raises(UsageError, match="floating-point"):
         read_header(str(tmp_path / "real.tif"))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif", "gif", "bmp", "webp", "ppm"])
+def test_any_damage_to_a_file_is_found_or_harmless(tmp_path, ending):
+    path = tmp_path / f"x.{ending}"
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(1)
+    for _ in range(150):
+        content = bytearray(whole[: rng.integers(1, len(whole) + 1)])
+        # Headers are short: half of the damage goes there.
+        reach = min(len(content), 64) if rng.random() < 0.5 else len(content)
+        for place in rng.integers(0, reach, 4):
+            content[place] = rng.integers(0, 256)
+        path.write_bytes(content)
+        try:
+            read_header(str(path))
+            assert decode(str(path), (8, 8), 3, False).shape == (8, 8, 3)
+        except UsageError as error:
+            assert one_sentence(str(error)) and path.name in str(error)

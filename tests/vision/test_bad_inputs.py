@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_arrays(tmp_path, case):
 
 
 def damaged(path, case):
-    whole = open(write_npz(path), "rb").read()
+    whole = Path(write_npz(path)).read_bytes()
     if case == "zip of text":
         with zipfile.ZipFile(path, "w") as file:
             file.writestr("readme.txt", "hello")
@@ -111,7 +112,7 @@ def test_damaged_npz(tmp_path, case):
 @given(st.data())
 def test_any_damage_is_found_or_harmless(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("d") / "x.npz"
-    content = bytearray(open(write_npz(path), "rb").read())
+    content = bytearray(Path(write_npz(path)).read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
