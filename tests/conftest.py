@@ -3,7 +3,11 @@
 import os
 from pathlib import Path
 
-import pytest
+# The networks of the tests are small: one thread is as fast, and other work on the machine does
+# not slow it tenfold, as it does threads that wait for each other. Set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest  # noqa: E402
 
 SHARED = Path(os.environ.get("NAS_DOMAINS_SHARED", Path(__file__).parents[2] / "shared"))
 

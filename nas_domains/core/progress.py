@@ -24,36 +24,49 @@ class Reporter:
 
     def __init__(self, quiet: bool = False, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, quiet=quiet)
+        self._live: Progress | None = None
 
     def say(self, text: str) -> None:
         """Prints a line that stays."""
-        self.console.print(text, highlight=False, markup=False)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, title: str, total: int, unit: str) -> Iterator[Advance]:
-        """A bar with the time left; on leaving it prints its last note as a line.
+        """A bar with the time left; the outermost prints its last note as a line at its end.
 
         Args:
             title: What is being done.
             total: Number of steps.
             unit: What a step is, e.g. "steps".
         """
-        columns = (
-            TextColumn("{task.description}"),
+        outer = self._live
+        live = outer or Progress(
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn(unit),
+            TextColumn("{task.fields[unit]}"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=self.console,
+            transient=True,
         )
         last = ""
-        with Progress(*columns, console=self.console, transient=True) as progress:
-            bar = progress.add_task(title, total=total, note="")
+        if outer is None:
+            live.start()
+            self._live = live
+        task = live.add_task(title, total=total, note="", unit=unit)
 
-            def advance(done: int, note: str = "") -> None:
-                nonlocal last
-                last = note or last
-                progress.update(bar, completed=done, note=last)
+        def advance(done: int, note: str = "") -> None:
+            nonlocal last
+            last = note or last
+            live.update(task, completed=done, note=last)
 
+        try:
             yield advance
-        self.say(f"{title}: {last}" if last else title)
+        finally:
+            live.remove_task(task)
+            if outer is None:
+                live.stop()
+                self._live = None
+        if outer is None and last:
+            self.say(f"{title}: {last}")

@@ -131,3 +131,5 @@ strategies = Registry("strategy")
 tasks = Registry("task")
 actions = Registry("action")
 """What lower layers call by name though it lives above them: "report"."""
+baselines = Registry("baseline")
+"""Domain -> function from a task to {name: hand-made network}, trained beside the winner."""

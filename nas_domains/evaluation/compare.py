@@ -1,0 +1,215 @@
+"""The full-training check: winner, random architectures and hand-made networks on one recipe."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..core.architecture import Architecture
+from ..core.budget import Budget
+from ..core.evaluate import Metrics
+from ..core.files import write_json
+from ..core.history import Record
+from . import checkpoint
+from .context import Context
+from .score import costs, evaluate
+from .train import Trainer, fresh, train
+
+WINNER = "winner"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network of the comparison.
+
+    Attributes:
+        name: "winner", "random/0", ..., or the name of a hand-made network.
+        build: Makes it, freshly initialised.
+        architecture: Its architecture, or None for a hand-made one.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    architecture: Architecture | None = None
+
+
+def architecture_row(context: Context, name: str, architecture: Architecture) -> Row:
+    """The row of an architecture of the run's space."""
+    task = context.task
+    return Row(
+        name,
+        lambda: context.space.build(architecture, task.input_shape, task.outputs),
+        architecture,
+    )
+
+
+def plan_epochs(context: Context, budget: Budget, rows: list[Row]) -> int:
+    """Epochs of each full training: one number for all rows, since they are compared.
+
+    A time is turned into epochs by the mean speed of the given rows.
+    """
+    counts = budget.only("epochs")
+    if budget.seconds is None:
+        return counts["epochs"]
+    times = [_seconds_per_epoch(context, row, 0.04 * budget.seconds) for row in rows]
+    return budget.fit(statistics.fmean(times))
+
+
+def _seconds_per_epoch(context: Context, row: Row, seconds: float) -> float:
+    trainer = Trainer(row.build().to(context.device), context, "plan", 10**6, "plan")
+    trainer.step(0)
+    began, done = time.perf_counter(), 0
+    while done < 3 or (time.perf_counter() - began < seconds and done < 30):
+        done += 1
+        trainer.step(done)
+    each = (time.perf_counter() - began) / done
+    began = time.perf_counter()
+    evaluate(trainer.network, context.task.val, context)
+    return each * trainer.stream.steps_per_epoch + time.perf_counter() - began
+
+
+def train_rows(context: Context, rows: list[Row], *, epochs: int, seeds: int, best: Path) -> None:
+    """Trains every row with every seed and scores it once on the test split.
+
+    What the history holds already is not done again. The winner's network, of the seed that is
+    best on validation, is kept in ``best``.
+    """
+    for seed in range(seeds):
+        for row in rows:
+            stage = f"{row.name}/{seed}"
+            if context.history.find(f"test/{stage}", 0) is None:
+                _train_row(context, row, stage, epochs, seed, best)
+
+
+def _train_row(
+    context: Context, row: Row, stage: str, epochs: int, seed: int, best: Path
+) -> None:
+    task = context.task
+    order = f"train/{seed}"
+    fresh(context, order)
+    architecture = None if row.architecture is None else dict(row.architecture)
+    network, chosen = train(
+        row.build(),
+        context,
+        stage=f"train/{stage}",
+        epochs=epochs,
+        architecture=architecture,
+        order=order,
+    )
+    began = time.perf_counter()
+    metrics = evaluate(network, task.test, context) | costs(network, task.input_shape)
+    if row.name == WINNER and _leads(context, chosen, seed):
+        save_network(best, context, network, row.architecture)
+    spent = sum(r.seconds for r in context.history.of(f"train/{stage}"))
+    record = context.history.add(
+        Record(
+            stage=f"test/{stage}",
+            step=0,
+            architecture=architecture,
+            fidelity={"epochs": epochs},
+            metrics=metrics,
+            seconds=time.perf_counter() - began,
+            detail={"validation": chosen, "train_seconds": spent},
+        )
+    )
+    (context.checkpoints / f"train/{stage}.safetensors").unlink(missing_ok=True)
+    goal = context.goal.metric if context.goal.metric in record.metrics else "loss"
+    context.reporter.say(f"  {stage}: test {goal} {record.metrics[goal] or 0:.4f}")
+
+
+def _leads(context: Context, chosen: Mapping[str, Any], seed: int) -> bool:
+    earlier = [context.history.find(f"test/{WINNER}/{s}", 0) for s in range(seed)]
+    scores = [context.score(r.detail["validation"]) for r in earlier if r is not None]
+    return all(context.score(chosen) > score for score in scores)
+
+
+def save_network(
+    best: Path, context: Context, network: nn.Module, architecture: Architecture | None
+) -> None:
+    """Writes the folder that ``nd.load`` reads: architecture, what it takes, weights."""
+    task = context.task
+    best.mkdir(parents=True, exist_ok=True)
+    write_json(
+        best / "network.json",
+        {
+            "space": context.space.name,
+            "config": context.space.config,
+            "architecture": None if architecture is None else architecture.as_dict(),
+            "input_shape": list(task.input_shape),
+            "outputs": task.outputs,
+            "classes": list(task.classes),
+            "preprocess": dict(task.preprocess),
+        },
+    )
+    state: dict[str, torch.Tensor] = dict(network.state_dict())
+    checkpoint.save(best / "model.safetensors", state)
+
+
+def summarise(context: Context, rows: list[Row], seeds: int) -> dict[str, Any]:
+    """The numbers of ``result.json`` that the comparison gives.
+
+    A row's metrics are means over its seeds. The winner's gain over the mean random architecture
+    comes with a standard error: the spread s of the n random rows stands for the spread of the
+    winner too where it was trained with one seed, so the error is s sqrt(1/n + 1/seeds). With
+    several seeds the winner's own spread is used.
+
+    Returns:
+        {"best_metrics", "random_baseline", "baselines"}; None where a check was not run.
+    """
+    tested = {row.name: [_test(context, row.name, s) for s in range(seeds)] for row in rows}
+    means = {name: _mean(metrics) for name, metrics in tested.items()}
+    goal = context.goal.metric
+    random = [m for name, m in means.items() if name.startswith("random/")]
+    hand_made = {r.name: means[r.name] for r in rows if r.architecture is None}
+    baseline = None
+    if random:
+        values = [_value(m, goal) for m in random]
+        spread = statistics.stdev(values) if len(values) > 1 else math.nan
+        winner = [_value(m, goal) for m in tested[WINNER]]
+        own = statistics.stdev(winner) if len(winner) > 1 else spread
+        sign = 1.0 if context.goal.direction == "max" else -1.0
+        baseline = {
+            "n": len(random),
+            "mean": statistics.fmean(values),
+            "std": spread,
+            "metrics": random,
+            "winner_beats_mean_by": {
+                "difference": sign * (statistics.fmean(winner) - statistics.fmean(values)),
+                "standard_error": math.sqrt(spread**2 / len(values) + own**2 / len(winner)),
+            },
+        }
+    return {
+        "best_metrics": means[WINNER],
+        "random_baseline": baseline,
+        "baselines": hand_made or None,
+    }
+
+
+def _test(context: Context, name: str, seed: int) -> Metrics:
+    record = context.history.find(f"test/{name}/{seed}", 0)
+    assert record is not None
+    return dict(record.metrics)
+
+
+def _mean(metrics: list[Metrics]) -> Metrics:
+    means: Metrics = {}
+    for name in metrics[0]:
+        values = [m[name] for m in metrics]
+        known = [v for v in values if v is not None]
+        means[name] = statistics.fmean(known) if len(known) == len(values) else None
+    for name in ("params", "macs"):
+        if means.get(name) is not None:
+            means[name] = metrics[0][name]
+    return means
+
+
+def _value(metrics: Metrics, name: str) -> float:
+    value = metrics.get(name)
+    return math.nan if value is None else value
+

@@ -1,0 +1,130 @@
+"""What all stages of a run share: data, device, seed, record and progress."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor
+
+from ..core.errors import UsageError
+from ..core.history import History
+from ..core.objective import Objective
+from ..core.progress import Reporter
+from ..core.space import SearchSpace
+from ..core.task import Task
+
+PRECISIONS = {"float32": "no", "bfloat16": "bf16"}
+"""Name -> what accelerate calls it."""
+
+
+@dataclass
+class Context:
+    """What all stages of a run share.
+
+    Attributes:
+        space: The search space.
+        task: The task.
+        objectives: Goals first, then limits; the first selects.
+        seed: The run's seed.
+        accelerator: Device and mixed precision.
+        history: The record.
+        checkpoints: Folder of the checkpoints.
+        reporter: Shows progress.
+        batch_size: Samples a step; the recipe's, unless memory was short.
+    """
+
+    space: SearchSpace
+    task: Task
+    objectives: list[Objective]
+    seed: int
+    accelerator: Accelerator
+    history: History
+    checkpoints: Path
+    reporter: Reporter
+    batch_size: int = field(default=0)
+
+    def __post_init__(self) -> None:
+        self.batch_size = self.batch_size or self.task.recipe.batch_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks run."""
+        device: torch.device = self.accelerator.device
+        return device
+
+    @property
+    def goal(self) -> Objective:
+        """The first objective, which selects."""
+        return self.objectives[0]
+
+    def to_device(self, x: Any, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Moves a batch to the device.
+
+        Raises:
+            UsageError: The inputs are not finite.
+        """
+        x = torch.as_tensor(x)
+        if not torch.isfinite(x).all():
+            raise UsageError(
+                f"A batch of {self.task.name!r} holds NaN or infinite inputs: clean the data first."
+            )
+        return x.to(self.device), torch.as_tensor(y).to(self.device)
+
+    def score(self, metrics: Any) -> tuple[float, float]:
+        """What selects between epochs of one network: the goal, then the loss; larger is better."""
+        goal = self.goal.score(metrics) if self.goal.metric in self.task.metrics else -math.inf
+        loss = metrics.get("loss")
+        return goal, -math.inf if loss is None else -loss
+
+
+def make_accelerator(device: str, precision: str) -> Accelerator:
+    """Device and precision of a run.
+
+    Args:
+        device: "cpu" or "cuda".
+        precision: "float32" or "bfloat16".
+    """
+    # One process may hold several runs of different precision, one after the other.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(cpu=device == "cpu", mixed_precision=PRECISIONS[precision])
+
+
+def resolve_device(device: str) -> str:
+    """The device for "auto", "cpu" or "cuda".
+
+    Raises:
+        UsageError: Another word, or no CUDA device where one is asked for.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"Unknown device {device!r}: known are auto, cpu, cuda.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("No CUDA device is available here: use --device cpu or auto.")
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """The precision for "auto", "float32" or "bfloat16": auto is bfloat16 where CUDA has it.
+
+    Raises:
+        UsageError: Another word.
+    """
+    if precision == "auto":
+        return "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    if precision not in PRECISIONS:
+        raise UsageError(
+            f"Unknown precision {precision!r}: known are auto, {', '.join(PRECISIONS)}."
+        )
+    return precision
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on a GPU or a CPU."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )

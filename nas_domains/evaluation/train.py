@@ -1,0 +1,196 @@
+"""Full training of a plain network by the task's recipe."""
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import UsageError
+from ..core.evaluate import Metrics
+from ..core.history import Record
+from ..core.seeds import generator, seed_all
+from .context import Context
+from .loop import Meter, learning_rate, run_loop, set_learning_rate
+from .score import evaluate
+from .stream import Stream
+
+
+class Best:
+    """The weights of the best epoch so far, by its score on the validation split."""
+
+    def __init__(self) -> None:
+        self.score: list[float] = []
+        self.weights: dict[str, Tensor] = {}
+
+    def offer(self, score: tuple[float, float], network: nn.Module) -> None:
+        """Keeps a copy of the network's weights if the score is not below the best."""
+        if not self.score or list(score) >= self.score:
+            self.score = list(score)
+            self.weights = copy.deepcopy(network.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"score": self.score, "weights": self.weights}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """From a checkpoint."""
+        self.score, self.weights = list(state["score"]), dict(state["weights"])
+
+
+@dataclass
+class Trainer:
+    """Steps of full training: SGD with momentum, cosine schedule, clipping, augmentation.
+
+    Args:
+        network: Freshly built, on the context's device.
+        context: Of the run.
+        stage: Name of the row and seed; randomness depends on the run's seed and this.
+        steps: Steps in all, for the schedule.
+        order: Name under which batches and augmentation are drawn, shared by rows that are
+            compared, so that all see the same batches.
+    """
+
+    network: nn.Module
+    context: Context
+    stage: str
+    steps: int
+    order: str
+
+    def __post_init__(self) -> None:
+        recipe = self.context.task.recipe
+        self.optimizer = torch.optim.SGD(
+            self.network.parameters(),
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+        )
+        self.stream = Stream(
+            self.context.task.train, self.context.batch_size, self.context.seed
+        )
+        self.meter = Meter()
+
+    def step(self, step: int) -> None:
+        """One step of the weights."""
+        context, recipe = self.context, self.context.task.recipe
+        rate = learning_rate(step, self.steps, recipe.lr, recipe.warmup)
+        set_learning_rate(self.optimizer, rate)
+        set_drop_path = getattr(self.network, "set_drop_path", None)
+        if set_drop_path is not None:
+            set_drop_path(recipe.drop_path * step / self.steps)
+        x, y = augmented(context, self.stream, step, self.order)
+        self.network.train()
+        with context.accelerator.autocast():
+            output = self.network(x)
+        loss = training_loss(context, output.float(), y)
+        self.optimizer.zero_grad(set_to_none=True)
+        context.accelerator.backward(loss)
+        nn.utils.clip_grad_norm_(self.network.parameters(), recipe.grad_clip)
+        self.optimizer.step()
+        self.meter.add(loss=loss)
+
+
+def augmented(context: Context, stream: Stream, step: int, order: str) -> tuple[Tensor, Tensor]:
+    """The training batch of a step, augmented, on the device."""
+    x, y = stream.batch(step)
+    if context.task.augment is not None:
+        x, y = context.task.augment(x, y, generator(context.seed, order, "augment", step))
+    return context.to_device(x, y)
+
+
+def training_loss(context: Context, output: Tensor, y: Tensor) -> Tensor:
+    """The task's loss, with label smoothing where the recipe has it and the loss knows it."""
+    smoothing = context.task.recipe.label_smoothing
+    if smoothing > 0 and context.task.loss is nn.functional.cross_entropy:
+        return nn.functional.cross_entropy(output, y, label_smoothing=smoothing)
+    return context.task.loss(output, y)
+
+
+def train(
+    network: nn.Module,
+    context: Context,
+    *,
+    stage: str,
+    epochs: int,
+    architecture: Mapping[str, Any] | None,
+    order: str,
+    keep: bool = True,
+) -> tuple[nn.Module, Metrics]:
+    """Trains a network and returns it with the weights of its best epoch on validation.
+
+    Each epoch is a record of the history under ``stage``. The test split is not touched.
+
+    Args:
+        network: Freshly built.
+        context: Of the run.
+        stage: Name of the row and seed.
+        epochs: Passes over the training split.
+        architecture: For the record; None where the network is not of the space.
+        order: See :class:`Trainer`.
+        keep: Whether to checkpoint, so that a kill costs little.
+
+    Returns:
+        The network and the validation metrics of the epoch whose weights it has.
+
+    Raises:
+        UsageError: The loss is no longer finite.
+    """
+    network.to(context.device)
+    probe = Stream(context.task.train, context.batch_size, context.seed)
+    steps = epochs * probe.steps_per_epoch
+    trainer = Trainer(network, context, stage, steps, order)
+    best = Best()
+
+    def epoch_end(epoch: int) -> str:
+        means = trainer.meter.means()
+        if not math.isfinite(means["loss"]):
+            raise UsageError(
+                f"The training loss of {stage!r} is no longer finite in epoch {epoch}: lower the "
+                "learning rate of the recipe."
+            )
+        metrics = evaluate(network, context.task.val, context)
+        best.offer(context.score(metrics), network)
+        record = context.history.add(
+            Record(
+                stage=stage,
+                step=epoch,
+                architecture=architecture,
+                fidelity={"epochs": epoch},
+                metrics=metrics,
+                seconds=trainer.meter.seconds,
+                detail={"train_loss": means["loss"]},
+            )
+        )
+        return describe(record.metrics, epoch, epochs)
+
+    run_loop(
+        stage=stage,
+        seed=context.seed,
+        steps=steps,
+        steps_per_epoch=probe.steps_per_epoch,
+        state={"network": network, "optimizer": trainer.optimizer, "best": best},
+        step=trainer.step,
+        epoch_end=epoch_end,
+        meter=trainer.meter,
+        path=context.checkpoints / f"{stage}.safetensors" if keep else None,
+        reporter=context.reporter,
+    )
+    network.load_state_dict(best.weights)
+    network.eval()
+    records = context.history.of(stage)
+    chosen = max(records, key=lambda r: (*context.score(r.metrics), r.step))
+    return network, dict(chosen.metrics)
+
+
+def fresh(context: Context, stage: str) -> None:
+    """Sets the generators before a network of a stage is built, so that its start is its own."""
+    seed_all(context.seed, stage, "init")
+
+
+def describe(metrics: Mapping[str, float | None], epoch: int, epochs: int) -> str:
+    """A few words for the progress bar."""
+    shown = [f"{name} {value:.3f}" for name, value in metrics.items() if value is not None]
+    return f"epoch {epoch}/{epochs}, validation {', '.join(shown[:3])}"

@@ -1,0 +1,1 @@
+"""Hardware: what a network costs, counted and measured."""

@@ -1,0 +1,84 @@
+"""The base of all strategies."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..core.budget import Budget
+from ..core.errors import UsageError
+from ..core.objective import Objective
+from ..core.space import SearchSpace
+from ..evaluation.context import Context
+
+Plan = dict[str, int]
+"""An exact amount of search, e.g. {"steps": 600} or {"trials": 40, "epochs": 10}."""
+
+
+class Strategy(ABC):
+    """A named composition that fills a run's history.
+
+    ``search()`` in :mod:`nas_domains.compose` calls :meth:`check` before anything is spent,
+    :meth:`plan` once (a resumed run reads its plan instead) and :meth:`search`, again after a
+    kill or after the batch was halved.
+
+    Attributes:
+        needs_supernet: Whether the space must have a supernet.
+        keeps_limits: Whether limits among the objectives are kept.
+        goals: How many objectives without limits it can weigh.
+    """
+
+    needs_supernet = False
+    keeps_limits = True
+    goals = 99
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def check(self, space: SearchSpace, objectives: Sequence[Objective]) -> None:
+        """Refuses what it cannot do.
+
+        Raises:
+            UsageError: The space has no supernet, or an objective that it cannot honour.
+        """
+        if self.needs_supernet and not space.has_supernet:
+            raise UsageError(
+                f"The strategy {self.name!r} needs a supernet, which the space {space.name!r} does "
+                "not have: use --strategy random."
+            )
+        limits = [o for o in objectives if o.limit is not None]
+        if limits and not self.keeps_limits:
+            raise UsageError(
+                f"The strategy {self.name!r} cannot keep the limit {str(limits[0])!r}: use "
+                "--strategy random, or leave the limit out."
+            )
+        if len(objectives) - len(limits) > self.goals:
+            raise UsageError(
+                f"The strategy {self.name!r} takes {self.goals} goal, not "
+                f"{', '.join(str(o) for o in objectives if o.limit is None)}: use "
+                "--strategy random, or name one."
+            )
+
+    @abstractmethod
+    def plan(self, context: Context, budget: Budget) -> Plan:
+        """Turns a budget into an exact plan; a time by timing a few steps on throw-away copies."""
+
+    @abstractmethod
+    def search(self, context: Context, plan: Plan) -> None:
+        """Adds records to ``context.history`` under the stage "search", from where they end."""
+
+
+def seconds_each(step: Callable[[int], Any], *, least: int = 4, seconds: float = 4.0) -> float:
+    """Mean seconds of a step, after one that does not count.
+
+    Args:
+        step: Called with 0, 1, 2, ...
+        least: Steps that are timed at least.
+        seconds: Time after which no more steps are begun.
+    """
+    step(0)
+    began, done = time.perf_counter(), 0
+    while done < least or (time.perf_counter() - began < seconds and done < 50):
+        done += 1
+        step(done)
+    return (time.perf_counter() - began) / done

@@ -1,0 +1,136 @@
+"""Black-box strategies: architectures are proposed, each is evaluated on its own."""
+
+import time
+
+import numpy as np
+
+from ..core.architecture import Architecture
+from ..core.budget import Budget
+from ..core.errors import UsageError
+from ..core.evaluate import Evaluator, Fidelity, Metrics
+from ..core.history import Record
+from ..core.seeds import derive
+from ..evaluation.context import Context
+from ..evaluation.score import costs, evaluate
+from ..evaluation.train import Trainer, fresh, train
+from .base import Plan, Strategy, seconds_each
+
+STAGE = "search"
+MOST_DRAWS = 500
+"""Draws after which a limit is called out of reach."""
+
+
+class TrainEvaluator(Evaluator):
+    """Trains the architecture's plain network and scores it on the validation split."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def __call__(self, architecture: Architecture, fidelity: Fidelity, *, trial: int) -> Metrics:
+        """See :class:`Evaluator`; the last epoch's metrics on validation, and the costs."""
+        context, task = self.context, self.context.task
+        stage = f"trial/{trial}"
+        fresh(context, stage)
+        network = context.space.build(architecture, task.input_shape, task.outputs)
+        _, metrics = train(
+            network,
+            context,
+            stage=stage,
+            epochs=fidelity.epochs,
+            architecture=dict(architecture),
+            order=stage,
+        )
+        (context.checkpoints / f"{stage}.safetensors").unlink(missing_ok=True)
+        return metrics | costs(network, task.input_shape)
+
+
+class RandomSearch(Strategy):
+    """Uniform draws under the limits on cost, each trained for a few epochs."""
+
+    def plan(self, context: Context, budget: Budget) -> Plan:
+        """Trials for a time, or ``trials=N`` (and ``epochs=N`` a trial); see the base.
+
+        With a time, a trial has up to a third of the recipe's epochs, fewer where less than eight
+        trials would fit.
+        """
+        counts = budget.only("trials", "epochs")
+        usual = max(1, context.task.recipe.epochs // 3)
+        if budget.seconds is None:
+            return {"trials": counts.get("trials", 10), "epochs": counts.get("epochs", usual)}
+        epoch, setup = self._seconds(context, budget.seconds)
+        epochs = int(min(usual, max(1.0, (budget.seconds / 8 - setup) / epoch)))
+        return {"trials": budget.fit(epochs * epoch + setup), "epochs": epochs}
+
+    def _seconds(self, context: Context, budget: float) -> tuple[float, float]:
+        """Mean seconds of an epoch and of all else, of four architectures that it would draw."""
+        epochs, setups = [], []
+        for trial in range(4):
+            began = time.perf_counter()
+            architecture, _ = draw(context, STAGE, trial)
+            network = context.space.build(
+                architecture, context.task.input_shape, context.task.outputs
+            ).to(context.device)
+            costs(network, context.task.input_shape)
+            setups.append(time.perf_counter() - began)
+            trainer = Trainer(network, context, "plan", 10**6, "plan")
+            each = seconds_each(trainer.step, least=2, seconds=0.01 * budget)
+            began = time.perf_counter()
+            evaluate(network, context.task.val, context)
+            scoring = time.perf_counter() - began
+            epochs.append(each * trainer.stream.steps_per_epoch + scoring)
+        return float(np.mean(epochs)), float(np.mean(setups))
+
+    def search(self, context: Context, plan: Plan) -> None:
+        """See :meth:`Strategy.search`; a trial is a record."""
+        evaluator = TrainEvaluator(context)
+        fidelity = Fidelity(plan["epochs"])
+        with context.reporter.bar(STAGE, plan["trials"], "trials") as advance:
+            for trial in range(plan["trials"]):
+                if context.history.find(STAGE, trial + 1) is None:
+                    began = time.perf_counter()
+                    architecture, _ = draw(context, STAGE, trial)
+                    metrics = evaluator(architecture, fidelity, trial=trial)
+                    context.history.add(
+                        Record(
+                            STAGE,
+                            trial + 1,
+                            dict(architecture),
+                            fidelity.as_dict(),
+                            metrics,
+                            time.perf_counter() - began,
+                        )
+                    )
+                advance(trial + 1)
+
+
+def draw(context: Context, place: str, number: int) -> tuple[Architecture, Metrics]:
+    """Draws an architecture uniformly among those whose counted costs keep the limits.
+
+    Latency is not asked here: it is measured after training and counts in the selection.
+
+    Args:
+        context: Of the run.
+        place: What it is drawn for; with the number and the run's seed it decides the draw.
+        number: Number within the place.
+
+    Returns:
+        The architecture, and its ``params`` and ``macs`` where there was a limit to check.
+
+    Raises:
+        UsageError: No draw of many kept the limits.
+    """
+    limits = [o for o in context.objectives if o.limit is not None and o.metric in ("params", "macs")]
+    rng = np.random.default_rng(derive(context.seed, place, number))
+    task = context.task
+    for _ in range(MOST_DRAWS):
+        (architecture,) = context.space.sample(1, rng)
+        if not limits:
+            return architecture, {}
+        network = context.space.build(architecture, task.input_shape, task.outputs)
+        found = costs(network, task.input_shape, latency=False)
+        if all(limit.allows(found) for limit in limits):
+            return architecture, found
+    raise UsageError(
+        f"None of {MOST_DRAWS} architectures drawn keeps {', '.join(map(str, limits))}: raise the "
+        "limit, or make the space smaller with --space."
+    )
