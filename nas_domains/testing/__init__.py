@@ -1,0 +1,1 @@
+"""Contract tests that ship with the package, so that a new member inherits them."""

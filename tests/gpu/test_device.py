@@ -1,0 +1,43 @@
+"""Ops on a real GPU; skipped where there is none."""
+
+import pytest
+import torch
+
+from nas_domains import ops
+from nas_domains.testing import op_checks
+from nas_domains.testing.ops import SAMPLES, OpCase
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is present"),
+]
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_op_matches_float64(name, dtype):
+    sample = SAMPLES[name]
+    for case in (*sample.cases, OpCase((64, 16, 32, 32), 8, ("channels_last",))):
+        op_checks.check_values(sample, case, dtype, device="cuda")
+
+
+def step(call, tensors):
+    leaves = [t.cuda().requires_grad_() for t in tensors]
+    y = call(*leaves)
+    return [y.detach(), *torch.autograd.grad(y.sin().sum(), leaves)]
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_bits_repeat_and_compiling_changes_nothing(name):
+    sample = SAMPLES[name]
+    tensors = sample.inputs(OpCase((67, 1031)), torch.float32, 0)
+    first = step(sample.call, tensors)
+    for a, b in zip(first, step(sample.call, tensors), strict=True):
+        assert torch.equal(a, b)
+    compiled = step(torch.compile(sample.call, fullgraph=True), tensors)
+    for a, b in zip(first, compiled, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_auto_takes_a_gpu_kernel():
+    assert ops.active("cuda")["weighted_sum_fwd"] in ("native", "triton")

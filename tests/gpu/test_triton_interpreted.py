@@ -1,0 +1,27 @@
+"""The whole op contract on the Triton kernels, interpreted on the CPU.
+
+In a process of its own, as Triton reads TRITON_INTERPRET when a kernel is defined.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton", reason="the Triton kernels need triton")
+TESTS = Path(__file__).parents[1]
+
+
+def test_the_op_contract_holds_under_the_interpreter():
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-k", "triton", str(TESTS / "ops")]
+    done = subprocess.run(
+        [*command, "--deselect", str(TESTS / "ops" / "test_backend.py")],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        cwd=TESTS.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    assert "passed" in done.stdout and "skipped" not in done.stdout, done.stdout[-2000:]
