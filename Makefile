@@ -31,7 +31,7 @@ $(VENV)/.stamp-all: $(VENV)/.stamp-core
 	touch $@
 
 demo: $(VENV)/.stamp-core
-	@if [ -e runs/demo ]; then \
+	@if [ -e runs/demo/config.yaml ]; then \
 	  $(BIN)/nas-domains resume runs/demo; \
 	else \
 	  $(BIN)/nas-domains search --data digits --space darts:cells=2,channels=8 --strategy darts \

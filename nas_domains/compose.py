@@ -84,6 +84,13 @@ def search(
     Raises:
         UsageError: Anything wrong with an input or option; nothing is left behind.
     """
+    if randoms < 1 or train_seeds < 1:
+        raise UsageError("--randoms and --train-seeds must be at least 1.")
+    if plan is not None and (budget or train_budget):
+        raise UsageError("--plan repeats the plan of a run: leave --budget and --train-budget out.")
+    for text in (budget, train_budget):
+        if text is not None:
+            Budget.parse(text)
     made_space = load_space(space) if isinstance(space, str) else space
     loaded = _load(task, domain, task_options)
     resolved = resolve_device(device)
@@ -93,13 +100,6 @@ def search(
         name = "darts" if made_space.has_supernet else "random"
         reporter.say(f"Strategy: {name} (the space {made_space.name!r} "
                      f"{'has a' if made_space.has_supernet else 'has no'} supernet)")
-    if randoms < 1 or train_seeds < 1:
-        raise UsageError("--randoms and --train-seeds must be at least 1.")
-    if plan is not None and (budget or train_budget):
-        raise UsageError("--plan repeats the plan of a run: leave --budget and --train-budget out.")
-    for text in (budget, train_budget):
-        if text is not None:
-            Budget.parse(text)
     config: dict[str, Any] = {
         "space": space if isinstance(space, str) else space.name,
         "space_config": dict(made_space.config),
@@ -109,6 +109,7 @@ def search(
         "domain": domain,
         "task_options": task_options or {},
         "task_fingerprint": loaded.fingerprint(),
+        "notes": list(loaded.notes),
         "strategy": name,
         "objectives": list(objectives),
         "budget": budget,
@@ -127,7 +128,6 @@ def search(
     work = _Work.prepare(config, made_space, loaded, reporter)
     run = Run.create(out, config)
     try:
-        write_json(run.path / "environment.json", describe_environment(resolved))
         return work.finish(run)
     finally:
         run.unlock()
@@ -224,6 +224,7 @@ class _Work:
     def finish(self, run: Run) -> Run:
         """Plans what is not planned, searches, compares, and writes the result and the report."""
         self.config = run.config
+        write_json(run.path / "environment.json", describe_environment(self.config["device"]))
         context = self._context(run)
         self._roomy(run, context, (), lambda: self._plan(run, context))
         self._roomy(

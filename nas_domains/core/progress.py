@@ -49,6 +49,8 @@ class Reporter:
             TextColumn("{task.fields[note]}", markup=False),
             console=self.console,
             transient=True,
+            # Without a terminal a bar would be noise; the lines that stay are enough.
+            disable=not self.console.is_terminal,
         )
         last = ""
         if outer is None:

@@ -3,7 +3,7 @@
 import warnings
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.evaluate import Metrics
 from ..core.task import Split
@@ -39,7 +39,7 @@ def evaluate(
         x, y = context.to_device(*gather(split, order[start : start + size]))
         with context.accelerator.autocast():
             output = network(x)
-        output = output.float()
+        output = full_precision(output)
         total += float(context.task.loss(output, y)) * len(y)
         for metric in metrics.values():
             metric.update(output.cpu(), y.cpu())
@@ -51,6 +51,11 @@ def evaluate(
             value = float(metric.compute())
             result[name] = value if value == value else None
     return result
+
+
+def full_precision(output: Tensor) -> Tensor:
+    """Half types as float32, in which losses are computed; others as they are."""
+    return output.float() if output.dtype in (torch.float16, torch.bfloat16) else output
 
 
 def costs(network: nn.Module, input_shape: tuple[int, ...], *, latency: bool = True) -> Metrics:

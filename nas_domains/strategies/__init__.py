@@ -1,7 +1,10 @@
 """Strategies: named compositions that fill a run, by name."""
 
-from ..core.registry import strategies
+from ..core import registry as _registry
 
-strategies.register("darts", "nas_domains.strategies.presets:darts", "DARTS, first order (Liu et al. 2019)")
-strategies.register("darts-2nd", "nas_domains.strategies.presets:darts_second", "DARTS, second order")
-strategies.register("random", "nas_domains.strategies.presets:random", "uniform draws, each trained")
+for _name, _attribute, _summary in (
+    ("darts", "darts", "gradient search, first order (Liu et al. 2019)"),
+    ("darts-2nd", "darts_second", "gradient search, second order (Liu et al. 2019)"),
+    ("random", "random", "uniform draws, each trained for a few epochs"),
+):
+    _registry.strategies.register(_name, f"nas_domains.strategies.presets:{_attribute}", _summary)

@@ -16,7 +16,7 @@ from ..core.seeds import derive, generator, seed_all
 from ..data.splits import halve
 from ..evaluation.context import Context
 from ..evaluation.loop import Meter, learning_rate, run_loop, set_learning_rate
-from ..evaluation.score import costs, evaluate
+from ..evaluation.score import costs, evaluate, full_precision
 from ..evaluation.stream import Stream
 from ..evaluation.train import augmented, training_loss
 from ..nn.candidates import NORM
@@ -39,6 +39,8 @@ class GradientSettings:
         grad_clip: Largest norm of the weights' gradient.
         alpha_lr: Learning rate of Adam on the architecture parameters.
         alpha_weight_decay: Weight decay of the architecture parameters.
+        epsilon: Length of the central difference of the second order. The published value steps
+            over kinks of the ReLUs and is coarse; in float32 a much smaller one drowns in rounding.
         epochs: Epochs where no budget is given.
     """
 
@@ -50,6 +52,7 @@ class GradientSettings:
     grad_clip: float = 5.0
     alpha_lr: float = 3e-4
     alpha_weight_decay: float = 1e-3
+    epsilon: float = 0.01
     epochs: int = 50
 
 
@@ -107,7 +110,7 @@ class GradientSearch:
     def _loss(self, x: Tensor, y: Tensor) -> Tensor:
         with self.context.accelerator.autocast():
             output = self.supernet(x)
-        return training_loss(self.context, output.float(), y)
+        return training_loss(self.context, full_precision(output), y)
 
     def _weight_step(self, x: Tensor, y: Tensor) -> Tensor:
         loss = self._loss(x, y)
@@ -143,7 +146,8 @@ class GradientSearch:
         difference of first derivatives, so no double backward is needed. The look-ahead step has
         the momentum and weight decay of the optimizer, as in the authors' code.
         """
-        gradients = filled(torch.autograd.grad(self._loss(x, y), self.weights, allow_unused=True), self.weights)
+        found = torch.autograd.grad(self._loss(x, y), self.weights, allow_unused=True)
+        gradients = filled(found, self.weights)
         with torch.no_grad():
             ahead = [
                 g + self.settings.weight_decay * w + self.settings.momentum * self._buffer(w)
@@ -157,7 +161,7 @@ class GradientSearch:
         norm = torch.linalg.vector_norm(
             torch.stack([torch.linalg.vector_norm(v) for v in vector])
         )
-        epsilon = 0.01 / float(norm.clamp_min(1e-12))
+        epsilon = self.settings.epsilon / float(norm.clamp_min(1e-12))
         sides = []
         for sign in (epsilon, -epsilon):
             with shifted(self.weights, vector, sign):

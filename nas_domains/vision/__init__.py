@@ -1,11 +1,26 @@
-"""Vision: image classification spaces and tasks, by name."""
+"""Vision: image classification spaces, tasks and hand-made networks, by name."""
 
-from ..core.registry import baselines, spaces, tasks
+from ..core import registry as _registry
 
-spaces.register("darts", "nas_domains.vision.spaces:darts", "8 candidates, normal and reduction cell", domain="vision")
-spaces.register("nasbench201", "nas_domains.vision.spaces:nasbench201", "5 candidates on 6 edges", domain="vision")
-tasks.register("digits", "nas_domains.vision.tasks:digits", "scikit-learn's 8x8 handwritten digits, bundled", domain="vision")
-tasks.register("npz", "nas_domains.vision.tasks:npz", "an .npz file in MedMNIST's layout", domain="vision")
-tasks.register("folder", "nas_domains.vision.tasks:folder", "a folder of images, one sub-folder a class", domain="vision")
-tasks.register("csv", "nas_domains.vision.tasks:csv", "a CSV of image path, label and optional group", domain="vision")
-baselines.register("vision", "nas_domains.vision.baselines:baselines", "a ResNet-18 of quarter width", domain="vision")
+for _name, _summary in (
+    ("darts", "two kinds of cells, 8 candidates, 2 inputs a node (Liu et al. 2019)"),
+    ("nasbench201", "one kind of cell, 5 candidates on 6 edges (Dong & Yang 2020)"),
+):
+    _registry.spaces.register(
+        _name, f"nas_domains.vision.spaces:{_name}", _summary, domain="vision"
+    )
+
+for _name, _summary in (
+    ("digits", "scikit-learn's 8x8 handwritten digits, bundled"),
+    ("npz", "an .npz file in MedMNIST's layout"),
+    ("folder", "a folder of images, one sub-folder a class"),
+    ("csv", "a CSV with columns path, label and, if you like, group and split"),
+):
+    _registry.tasks.register(_name, f"nas_domains.vision.tasks:{_name}", _summary, domain="vision")
+
+_registry.baselines.register(
+    "vision",
+    "nas_domains.vision.baselines:baselines",
+    "a ResNet-18 of quarter width",
+    domain="vision",
+)

@@ -1,0 +1,142 @@
+"""Export to ONNX and to torch.export, each checked against PyTorch before it counts."""
+
+import contextlib
+import importlib.util
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import UsageError
+from ..core.files import write_atomic
+from ..core.seeds import generator
+from .load import load, load_description
+
+FORMATS = {"onnx": "model.onnx", "torch": "model.pt2"}
+TOLERANCE = 1e-4
+"""Largest difference from PyTorch, relative to the largest output, that an export may show."""
+
+
+def export(run: str | Path, format: str, out: str | Path | None = None) -> tuple[Path, float]:
+    """Exports a run's network, with a free batch size, and checks it numerically.
+
+    What the network takes (preprocessing, classes, architecture) goes into the file as metadata.
+
+    Args:
+        run: The run directory.
+        format: "onnx", or "torch" for a ``torch.export`` archive.
+        out: The file; ``<run>/export/model.onnx`` or ``.pt2`` where None.
+
+    Returns:
+        The file, and the largest relative difference found.
+
+    Raises:
+        UsageError: Unknown format, a missing extra, no network, or an export that differs.
+    """
+    if format not in FORMATS:
+        raise UsageError(f"Unknown format {format!r}: known are {', '.join(FORMATS)}.")
+    if format == "onnx":
+        for module in ("onnx", "onnxscript", "onnxruntime"):
+            if importlib.util.find_spec(module) is None:
+                raise UsageError(
+                    f"ONNX needs {module}: pip install 'nas_domains[export]', or use --format torch."
+                )
+    description = load_description(run)
+    network = load(run)
+    path = Path(out) if out is not None else Path(run) / "export" / FORMATS[format]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = description["input_shape"]
+    example = torch.randn((2, *shape), generator=generator(0, "export"))
+    probe = torch.randn((3, *shape), generator=generator(1, "export"))
+    with torch.no_grad():
+        expected = network(probe)
+    difference = [0.0]
+
+    def write(file: Path) -> None:
+        writer = _write_onnx if format == "onnx" else _write_torch
+        found = writer(network, example, probe, description, file)
+        difference[0] = float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-6))
+        if not difference[0] <= TOLERANCE:
+            raise UsageError(
+                f"The {format} export differs from PyTorch by {difference[0]:.1e} of the largest "
+                f"output, more than {TOLERANCE:g}: it was not written."
+            )
+
+    write_atomic(path, write)
+    return path, difference[0]
+
+
+def _metadata(description: dict[str, Any]) -> str:
+    return json.dumps({k: v for k, v in description.items() if k != "input_shape"})
+
+
+def _dynamic() -> dict[str, dict[int, Any]]:
+    return {"x": {0: torch.export.Dim("batch", min=1, max=65536)}}
+
+
+def _write_onnx(
+    network: nn.Module, example: Tensor, probe: Tensor, description: dict[str, Any], file: Path
+) -> Tensor:
+    import onnx
+    import onnxruntime
+
+    with _quietly():
+        program = torch.onnx.export(
+            _Plain(network), (example,), dynamo=True, dynamic_shapes=_dynamic(), verbose=False,
+            input_names=["x"], output_names=["scores"],
+        )
+    assert program is not None
+    model = program.model_proto
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "nas_domains", _metadata(description)
+    onnx.checker.check_model(model)
+    file.write_bytes(model.SerializeToString())
+    runtime = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (scores,) = runtime.run(None, {runtime.get_inputs()[0].name: probe.numpy()})
+    return torch.from_numpy(scores)
+
+
+def _write_torch(
+    network: nn.Module, example: Tensor, probe: Tensor, description: dict[str, Any], file: Path
+) -> Tensor:
+    with _quietly():
+        program = torch.export.export(_Plain(network), (example,), dynamic_shapes=_dynamic())
+        content = io.BytesIO()
+        torch.export.save(program, content, extra_files={"nas_domains": _metadata(description)})
+        file.write_bytes(content.getvalue())
+        content.seek(0)
+        module = torch.export.load(content).module()
+    with torch.no_grad():
+        scores: Tensor = module(probe)
+    return scores
+
+
+class _Plain(nn.Module):
+    """Names the one input, whatever the network calls its own."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.network(x)
+        return scores
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keeps the exporters' chatter off the console."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

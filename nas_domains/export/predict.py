@@ -1,0 +1,64 @@
+"""Predictions of a run's network on new data."""
+
+import csv
+import io
+from pathlib import Path
+
+import torch
+
+from ..core.errors import UsageError
+from ..core.files import write_text
+from ..core.progress import Reporter
+from ..core.registry import tasks
+from ..core.task import TaskLoader
+from ..evaluation.stream import gather
+from .load import load, load_description
+
+BATCH = 64
+
+
+def predict(run: str | Path, source: str, out: str | Path, *, quiet: bool = False) -> int:
+    """Classifies new data with a run's network and writes a CSV.
+
+    Columns: ``input``, ``class``, and ``p:<class>`` with the probability of each class.
+
+    Args:
+        run: The run directory.
+        source: New data of the same kind, e.g. a folder of images.
+        out: The CSV.
+        quiet: Show no progress.
+
+    Returns:
+        Number of rows.
+
+    Raises:
+        UsageError: No network, or data that cannot be read.
+    """
+    description = load_description(run)
+    preprocess = description["preprocess"]
+    if "loader" not in preprocess:
+        raise UsageError(
+            f"The task of {str(run)!r} was made in Python: load the network by "
+            "nas_domains.load and call it."
+        )
+    network = load(run)
+    loader: TaskLoader = tasks.load(preprocess["loader"])
+    names, split = loader.inputs(source, preprocess)
+    classes = description["classes"] or [str(i) for i in range(description["outputs"])]
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["input", "class", *(f"p:{name}" for name in classes)])
+    with Reporter(quiet).bar("predict", len(split), "inputs") as advance, torch.inference_mode():
+        for start in range(0, len(split), BATCH):
+            indices = list(range(start, min(start + BATCH, len(split))))
+            x, _ = gather(split, indices)
+            shares = torch.softmax(network(x), dim=1)
+            for i, row in zip(indices, shares.tolist(), strict=True):
+                best = max(range(len(row)), key=row.__getitem__)
+                writer.writerow([names[i], classes[best], *(f"{p:.6f}" for p in row)])
+            advance(indices[-1] + 1)
+    out = Path(out)
+    if out.parent != Path("."):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(out, text.getvalue())
+    return len(names)

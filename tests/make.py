@@ -1,0 +1,115 @@
+"""Small tasks, contexts and spaces that several tests use."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from nas_domains.core.history import History
+from nas_domains.core.objective import parse_objectives
+from nas_domains.core.progress import Reporter
+from nas_domains.core.space import Choice, SearchSpace
+from nas_domains.core.task import Task
+from nas_domains.evaluation.context import Context, make_accelerator
+from nas_domains.vision.spaces import nasbench201
+
+
+def images(n: int, seed: int, *, side: int = 8, classes: int = 3) -> TensorDataset:
+    """Noise whose brightest third says the class: learnable in a few steps."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % classes
+    x = 0.5 * torch.randn((n, 1, side, side), generator=generator)
+    for i, label in enumerate(y.tolist()):
+        x[i, :, label * side // classes : (label + 1) * side // classes] += 1.0
+    return TensorDataset(x, y)
+
+
+def make_task(n: int = 48, **options: Any) -> Task:
+    """A classification of three classes of 8x8 images."""
+    task = Task.from_datasets(images(n, 0), images(24, 1), images(24, 2), name="bars", **options)
+    return task.with_recipe(batch_size=12)
+
+
+def make_context(
+    path: Path,
+    space: SearchSpace | None = None,
+    task: Task | None = None,
+    objectives: tuple[str, ...] = (),
+    seed: int = 0,
+) -> Context:
+    """A context on the CPU whose record lies in ``path``."""
+    task = task or make_task()
+    return Context(
+        space=space or nasbench201(cells=1, channels=4),
+        task=task,
+        objectives=parse_objectives(objectives, list(task.metrics)),
+        seed=seed,
+        accelerator=make_accelerator("cpu", "float32"),
+        history=History(path / "history.jsonl"),
+        checkpoints=path / "checkpoints",
+        reporter=Reporter(quiet=True),
+    )
+
+
+class Widths(SearchSpace):
+    """A person's own space: a perceptron of one or two layers; not registered.
+
+    Args:
+        room: Samples above which it says that memory ran out.
+    """
+
+    def __init__(self, room: int = sys.maxsize) -> None:
+        self.room = room
+        super().__init__(
+            "widths",
+            [
+                Choice("depth", (1, 2)),
+                Choice("first", (4, 8, 16)),
+                Choice("second", (4, 8), parent="depth", when=(2,)),
+            ],
+        )
+
+    def build(
+        self, architecture: Mapping[str, Any], input_shape: tuple[int, ...], outputs: int
+    ) -> nn.Module:
+        sizes = [int(torch.Size(input_shape).numel())]
+        sizes += [architecture[k] for k in ("first", "second") if k in architecture]
+        layers: list[nn.Module] = [nn.Flatten(), Room(self.room)]
+        for a, b in zip(sizes, sizes[1:], strict=False):
+            layers += [nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
+
+
+class Room(nn.Module):
+    """Says that memory ran out, as torch does, for more samples than there is room for."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and len(x) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return x
+
+
+def stripped(result: Any) -> Any:
+    """A result without what is measured: seconds, latency, and facts on the machine."""
+    measured = ("latency_ms", "search_seconds", "train_seconds", "environment")
+    if isinstance(result, dict):
+        return {k: stripped(v) for k, v in result.items() if k not in measured}
+    if isinstance(result, list):
+        return [stripped(v) for v in result]
+    return result
+
+
+def one_sentence(text: str, *named: str) -> None:
+    """Asserts that an error is one sentence and names what it should."""
+    assert text and "\n" not in text.strip(), text
+    assert "Traceback" not in text
+    for name in named:
+        assert name in text, f"{name!r} is not named in: {text}"
