@@ -5,11 +5,11 @@ import subprocess
 
 import pytest
 
-triton = pytest.importorskip("triton", reason="the Triton kernels need triton")
+pytest.importorskip("triton", reason="the Triton kernels need triton")
+import triton
+from nas_domains.kernels import weighted_sum
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-
-from nas_domains.kernels import weighted_sum
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
@@ -18,7 +18,7 @@ TARGETS = {
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
 K = 8
-# Beyond these registers a thread, fewer than half of the threads that fit a processor can be there.
+# Beyond these, fewer than half of the threads that a processor has room for can be resident.
 MOST_REGISTERS = {"sm_80": 64, "sm_90": 64, "sm_100": 64, "gfx942": 128}
 
 

@@ -1,0 +1,101 @@
+"""Benchmarks of the ops against their peers, each with the floor.
+
+A benchmark first runs the contract test of its op, and measures nothing when that is red.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json as json_format
+from pathlib import Path
+from typing import Any
+
+__all__ = ["names", "render", "run"]
+
+_ENTRIES = {"weighted-sum": "nas_domains.bench.weighted_sum"}
+
+
+def names() -> list[str]:
+    """Returns the names of the benchmarks."""
+    return sorted(_ENTRIES)
+
+
+def run(
+    name: str,
+    json: str | Path | None = None,
+    plot: str | Path | None = None,
+    rounds: int = 50,
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """Runs one benchmark.
+
+    Args:
+        name: one of `names`.
+        json: file to write the result to.
+        plot: image file to draw the result to.
+        rounds: samples of each variant; a round takes one of each in turn.
+        device: ``cpu`` or ``cuda``.
+
+    Returns:
+        ``{"name", "header", "cases": [{"case", "bytes", "floor", "rows"}]}``, times in seconds.
+
+    Raises:
+        ValueError: if there is no benchmark of that name.
+        RuntimeError: if the op's contract test fails.
+    """
+    if name not in _ENTRIES:
+        raise ValueError(f"There is no benchmark {name!r}; use one of {', '.join(names())}.")
+    from nas_domains.bench.harness import header
+    from nas_domains.testing.op_checks import check_op
+
+    entry = importlib.import_module(_ENTRIES[name])
+    try:
+        check_op(entry.SAMPLE)
+    except AssertionError as error:
+        raise RuntimeError(
+            f"The contract test of {entry.SAMPLE.name} fails, so nothing is measured: {error}."
+        ) from error
+    result = {"name": name, "header": header(device), "cases": entry.measure(rounds, device)}
+    if json is not None:
+        Path(json).write_text(json_format.dumps(result, indent=2) + "\n")
+    if plot is not None:
+        _draw(result, Path(plot))
+    return result
+
+
+def render(result: dict[str, Any]) -> str:
+    """Returns the result of `run` as text: header, then a table for each case."""
+    lines = [f"{key}: {value}" for key, value in result["header"].items()]
+    for case in result["cases"]:
+        lines += ["", f"{case['case']} (floor {1e3 * case['floor']:.3f} ms)"]
+        lines.append(f"{'variant':16}{'min ms':>10}{'median ms':>11}{'ratio':>8}{'x floor':>9}")
+        for row in case["rows"]:
+            lines.append(
+                f"{row['variant']:16}{1e3 * row['minimum']:10.3f}{1e3 * row['median']:11.3f}"
+                f"{row['ratio']:8.2f}{row['median'] / case['floor']:9.1f}"
+            )
+    lines += ["", "ratio: median of the first variant over this one's, measured in turn."]
+    return "\n".join(lines)
+
+
+def _draw(result: dict[str, Any], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    cases = result["cases"]
+    figure, axes = pyplot.subplots(1, len(cases), figsize=(4 * len(cases), 3.5), squeeze=False)
+    for axis, case in zip(axes[0], cases, strict=True):
+        rows = case["rows"]
+        axis.bar([row["variant"] for row in rows], [1e3 * row["median"] for row in rows])
+        axis.axhline(1e3 * case["floor"], linestyle="--", color="black", label="floor")
+        axis.set_title(case["case"], fontsize=7)
+        axis.tick_params(axis="x", labelsize=7)
+        axis.legend(fontsize=7)
+    axes[0][0].set_ylabel("median, ms")
+    header = result["header"]
+    figure.suptitle(f"{result['name']}: {header['processor']}, {header['threads']} threads")
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
