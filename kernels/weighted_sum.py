@@ -12,9 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 import triton
 import triton.language as tl
+from nas_domains.kernels.layout import computing_dtype, matched
 from torch import Tensor
-
-from nas_domains.ops.layout import computing_dtype, matched
 
 BLOCK = 1024
 

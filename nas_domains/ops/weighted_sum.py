@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nas_domains.kernels.layout import computing_dtype, matched
 from nas_domains.ops.backend import define
-from nas_domains.ops.layout import computing_dtype, matched
 
 __all__ = ["weighted_sum"]
 

@@ -1,4 +1,4 @@
-"""Memory layouts, as the op kernels agree on them."""
+"""Memory layouts, as the kernels and references of the ops agree on them."""
 
 from __future__ import annotations
 
