@@ -48,16 +48,18 @@ lint: $(VENV)/.stamp-all
 	$(BIN)/pre-commit run --all-files
 
 # The op and sampler tests once more, on a copy of the package built with the address and
-# undefined-behaviour sanitizers. A finding ends the process, and so fails the target. libstdc++ is
-# loaded first as well, or the first C++ exception would end the process too. Leaks are not looked for:
-# Python and torch keep much until the end. The compile tests add nothing of ours but minutes.
+# undefined-behaviour sanitizers. A finding ends the process, and so fails the target; --capture=sys
+# leaves its report to be seen. libstdc++ is loaded first as well, or the first C++ exception would end
+# the process too. Leaks are not looked for, as Python and torch keep much until the end: a test of
+# tests/ops watches the memory instead. The compile tests add nothing of ours but minutes.
 sanitize: $(VENV)/.stamp-all
 	NAS_DOMAINS_BUILD=cpu NAS_DOMAINS_SANITIZE=1 $(BIN)/python setup.py --quiet \
 	  build --build-lib $(SANITIZED)/lib --build-temp $(SANITIZED)/tmp
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	PYTHONPATH=$(SANITIZED)/lib NAS_DOMAINS_TESTED_COPY=$(abspath $(SANITIZED)/lib) \
-	$(BIN)/pytest --import-mode=importlib -m "not slow" -k "not compile" tests/ops tests/sampler
+	$(BIN)/pytest --import-mode=importlib --capture=sys -m "not slow" -k "not compile" \
+	  tests/ops tests/sampler
 
 bench: $(VENV)/.stamp-all
 	$(BIN)/python -m nas_domains.bench
