@@ -9,6 +9,7 @@ from .errors import UsageError
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 COUNTS = ("epochs", "steps", "trials")
 _TIME = re.compile(r"^(\d+(?:\.\d+)?)([smh])$")
+_COUNT = re.compile(r"^0*[1-9][0-9]{0,17}$")
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,13 @@ class Budget:
         match = _TIME.match(text.strip())
         if match:
             seconds = float(match[1]) * UNITS[match[2]]
-            if seconds <= 0:
-                raise UsageError(f"The budget {text!r} leaves nothing to spend: give more than 0.")
+            if not 0 < seconds < math.inf:
+                raise UsageError(f"The budget {text!r} is not a time to spend: give more than 0.")
             return Budget(seconds, {}, text)
         counts: dict[str, int] = {}
         for part in text.split(","):
             key, _, value = part.strip().partition("=")
-            if key not in COUNTS or not value.isdigit() or int(value) < 1 or key in counts:
+            if key not in COUNTS or not _COUNT.match(value) or key in counts:
                 raise UsageError(
                     f"{text!r} is not a budget: write a time such as 90s, 10m or 1h, or a count "
                     "such as epochs=20 or trials=50."

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
-from .files import finite
+from .files import finite, write_text
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ class History:
         complete, _, rest = content.rpartition(b"\n")
         for number, line in enumerate(complete.split(b"\n") if complete else [], 1):
             try:
-                self._keep(Record(**json.loads(line)))
+                record = Record(**json.loads(line))
+                if (record.stage, record.step) not in self._known:
+                    self._keep(record)
             except (ValueError, TypeError):
                 raise UsageError(
                     f"Line {number} of {str(self.path)!r} is not a record of a run: restore the "
@@ -103,9 +105,7 @@ class History:
     def drop(self, stage: str) -> None:
         """Takes out the records of a stage that starts anew (after the batch had to be halved)."""
         kept = [r for r in self.records if r.stage != stage]
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(asdict(r)) + "\n" for r in kept), encoding="utf-8")
-        os.replace(temporary, self.path)
+        write_text(self.path, "".join(json.dumps(asdict(r)) + "\n" for r in kept))
         self.records, self._known = [], {}
         for record in kept:
             self._keep(record)

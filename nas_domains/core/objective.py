@@ -98,7 +98,9 @@ class Objective:
     def __str__(self) -> str:
         if self.limit is None:
             return self.metric
-        return f"{self.metric}{'>=' if self.direction == 'max' else '<='}{self.limit:g}"
+        relation = ">=" if self.direction == "max" else "<="
+        # All digits: what is written must read back as the same limit.
+        return f"{self.metric}{relation}{repr(self.limit).removesuffix('.0')}"
 
 
 def parse_objectives(texts: Sequence[str], metrics: Sequence[str]) -> list[Objective]:

@@ -25,7 +25,7 @@ class Entry:
         summary: One line for ``nas-domains list``.
         domain: The domain it belongs to, or "" where it serves all.
         extra: The optional extra of the package that it needs, or "".
-        needs: The modules which that extra brings, looked for without importing them.
+        needs: The top-level modules which that extra brings, looked for without importing them.
     """
 
     name: str
@@ -94,9 +94,9 @@ class Registry:
         found = self._entries.get(name)
         if found is None:
             near = difflib.get_close_matches(name, self._entries, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
             known = ", ".join(sorted(self._entries)) or "none"
-            raise UsageError(f"Unknown {self.kind} {name!r}: {hint}known are {known}.")
+            raise UsageError(f"Unknown {self.kind} {name!r}{hint}: known are {known}.")
         return found
 
     def load(self, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -41,12 +42,13 @@ class Run:
         """
         path = Path(path)
         _check_free(path)
-        made = not path.exists()
+        made = not os.path.exists(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise UsageError(
-                f"Cannot make the run directory {str(path)!r} ({error.strerror}): "
+                f"Cannot make the run directory {str(path)!r} ({reason}): "
                 "choose another --out."
             ) from None
         run = Run(path, dict(config))
@@ -55,9 +57,12 @@ class Run:
             _check_free(path)
             run.save_config()
         except UsageError:
+            # Where another process was faster the lock is not ours to take away.
+            ours = run._lock is not None
             run.unlock()
-            if made:
+            if ours:
                 (path / LOCK).unlink(missing_ok=True)
+            if ours and made:
                 path.rmdir()
             raise
         return run
@@ -70,7 +75,7 @@ class Run:
             UsageError: No run there, or a configuration that cannot be read.
         """
         path = Path(path)
-        if not (path / CONFIG).is_file():
+        if not os.path.isfile(path / CONFIG):
             raise UsageError(f"There is no run in {str(path)!r}: it has no {CONFIG}.")
         try:
             config = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
@@ -109,6 +114,11 @@ class Run:
             self._lock.release()
             self._lock = None
 
+    def discard(self) -> None:
+        """Removes the directory of a run that could not begin."""
+        self.unlock()
+        shutil.rmtree(self.path)
+
     def save_config(self) -> None:
         """Writes ``config.yaml``."""
         write_text(self.path / CONFIG, yaml.safe_dump(self.config, sort_keys=False))
@@ -138,14 +148,17 @@ class Run:
         """
         if not self.finished:
             raise UsageError(
-                f"The run {str(self.path)!r} has no result yet: nas-domains resume {self.path}"
+                f"The run {str(self.path)!r} has no result yet: nas-domains resume {self.path} goes "
+                "on with it."
             )
         try:
-            content: dict[str, Any] = json.loads((self.path / RESULT).read_text(encoding="utf-8"))
+            content = json.loads((self.path / RESULT).read_text(encoding="utf-8"))
         except ValueError:
+            content = None
+        if not isinstance(content, dict):
             raise UsageError(
                 f"{str(self.path / RESULT)!r} is damaged: delete it and resume the run."
-            ) from None
+            )
         return content
 
     def save_result(self, result: Mapping[str, Any]) -> None:
@@ -173,7 +186,8 @@ class Run:
 
 
 def _check_free(path: Path) -> None:
-    if not path.exists():
+    # os.path, as pathlib raises where a name is too long.
+    if not os.path.exists(path):
         return
     if not path.is_dir():
         raise UsageError(f"{str(path)!r} is a file: choose another --out.")

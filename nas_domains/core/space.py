@@ -159,7 +159,8 @@ class SearchSpace:
                     f"{option!r} is not an option of {choice.name!r}: it has "
                     f"{', '.join(map(str, choice.options))}."
                 )
-            items.append((choice.name, option))
+            # The option as the space writes it: 1.0 == 1, but their JSON differs.
+            items.append((choice.name, choice.options[choice.options.index(option)]))
         extra = sorted(set(choices) - {name for name, _ in items})
         if extra:
             raise UsageError(
@@ -176,7 +177,7 @@ class SearchSpace:
         """
         try:
             content = json.loads(text)
-            fingerprint, choices = content["space"], content["choices"]
+            fingerprint, choices = content["space"], dict(content["choices"])
         except (ValueError, KeyError, TypeError):
             raise UsageError(
                 'An architecture is JSON of the form {"space": ..., "choices": {...}}.'

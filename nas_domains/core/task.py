@@ -1,9 +1,11 @@
 """A task: the data splits, loss, metrics and training recipe of one problem."""
 
 import hashlib
+import math
+import numbers
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -63,6 +65,15 @@ class Recipe:
     epochs: int = 30
 
     def __post_init__(self) -> None:
+        for spec in fields(self):
+            value = getattr(self, spec.name)
+            whole = isinstance(spec.default, int)
+            kind: Any = numbers.Integral if whole else numbers.Real
+            if not isinstance(value, kind) or isinstance(value, bool) or not math.isfinite(value):
+                raise UsageError(
+                    f"The recipe's {spec.name}={value!r} must be a "
+                    f"{'whole' if whole else 'finite'} number."
+                )
         rules = {
             "batch_size": self.batch_size >= 1,
             "lr": self.lr > 0,
@@ -170,13 +181,13 @@ class Task:
         try:
             x, _ = train[0]
             shape = tuple(torch.as_tensor(x).shape)
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, LookupError, RuntimeError) as error:
             raise UsageError(
                 "train[0] is not an (x, y) pair of a tensor and a label: wrap the data set so that "
-                f"it is ({error})."
+                f"it is ({_first_line(error)})."
             ) from None
         if outputs is None:
-            outputs = len(classes) or 1 + max(int(train[i][1]) for i in range(len(train)))
+            outputs = len(classes) or 1 + max(_label(train, i) for i in range(len(train)))
         return Task(
             name=name,
             domain="",
@@ -193,7 +204,17 @@ class Task:
         )
 
     def with_recipe(self, **changes: Any) -> "Task":
-        """The same task with some fields of the recipe changed."""
+        """The same task with some fields of the recipe changed.
+
+        Raises:
+            UsageError: A field that the recipe does not have, or a value out of range.
+        """
+        known = [spec.name for spec in fields(Recipe)]
+        for name in changes:
+            if name not in known:
+                raise UsageError(
+                    f"The recipe has no {name!r}: it has {', '.join(known)}."
+                )
         return replace(self, recipe=replace(self.recipe, **changes))
 
     def fingerprint(self) -> str:
@@ -213,6 +234,23 @@ class Task:
         return digest.hexdigest()[:16]
 
 
+def _label(split: Split, index: int) -> int:
+    try:
+        label = float(split[index][1])
+    except (TypeError, ValueError, LookupError, RuntimeError):
+        label = math.nan
+    if not label.is_integer() or label < 0:
+        raise UsageError(
+            f"The label of train[{index}] is not a whole number from 0: name outputs= where y is "
+            "something else."
+        )
+    return int(label)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def classification_metrics(
     metrics: Sequence[str] | Mapping[str, Metric], outputs: int
 ) -> dict[str, Metric]:
@@ -223,10 +261,15 @@ def classification_metrics(
         outputs: Number of classes.
 
     Raises:
-        UsageError: An unknown name.
+        UsageError: An unknown name, or fewer than two classes.
     """
     if isinstance(metrics, Mapping):
         return dict(metrics)
+    if outputs < 2:
+        raise UsageError(
+            f"A classification needs at least 2 classes, not {outputs}: give the data labels of "
+            "more than one class, or pass {name: torchmetrics object}."
+        )
     made: dict[str, Metric] = {}
     for name in metrics:
         if name not in CLASSIFICATION_METRICS:
@@ -235,7 +278,7 @@ def classification_metrics(
                 "{name: torchmetrics object}."
             )
         made[name] = CLASSIFICATION_METRICS[name](outputs)
-    return cast(dict[str, Metric], made)
+    return made
 
 
 class TaskLoader(Protocol):

@@ -39,7 +39,7 @@ def load(path: Path) -> Any:
             structure = json.loads((file.metadata() or {})["state"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return _restore(structure, tensors)
-    except (SafetensorError, KeyError, ValueError, OSError):
+    except (SafetensorError, LookupError, ValueError, TypeError, AttributeError, OSError):
         raise UsageError(
             f"The checkpoint {str(path)!r} is damaged: delete it, and the stage starts anew."
         ) from None
@@ -66,4 +66,6 @@ def _restore(node: dict[str, Any], tensors: Mapping[str, Tensor]) -> Any:
         return {key: _restore(item, tensors) for key, item in content}
     if kind == "list":
         return [_restore(item, tensors) for item in content]
-    return content
+    if kind == "value":
+        return content
+    raise ValueError(kind)

@@ -83,7 +83,7 @@ class Cell(nn.Module):
         Returns:
             [B, nodes x channels, ...] or, where the design takes the last node, [B, channels, ...].
         """
-        states = [
+        states: list[Tensor] = [
             pre(x) for pre, x in zip(self.pre, (last, now)[2 - self.design.inputs :], strict=True)
         ]
         own = None if weights is None else weights[self.kind]

@@ -90,7 +90,7 @@ class Supernet(nn.Module):
         genotype = self.space.genotype(architecture)
         network = self.space.network(
             genotype,
-            self.body.stem[0].in_channels,  # type: ignore[index,union-attr,arg-type]
+            self.body.stem[0].in_channels,  # type: ignore[index]
             self.body.classifier.out_features,
             supernet_size=True,
             affine=False,

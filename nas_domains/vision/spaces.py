@@ -123,7 +123,12 @@ class NasBench201(CellSpace):
             for term in filter(None, part.split("|")):
                 name, _, source = term.partition("~")
                 choices[f"{source}->{node}"] = name
-        return self.architecture(choices)
+        architecture = self.architecture(choices)
+        if self.arch_str(architecture) != text:
+            raise UsageError(
+                f"{text!r} is not a cell of {self.name!r}: write |a~0|+|b~0|c~1|+|d~0|e~1|f~2|."
+            )
+        return architecture
 
 
 def darts(

@@ -1,0 +1,20 @@
+"""How a refusal must read: one sentence that names the value."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from nas_domains.core.errors import UsageError
+from tests.data.make import one_sentence
+
+
+@contextmanager
+def refused(*names: object) -> Iterator[None]:
+    """Expects a UsageError of one sentence in which each name stands."""
+    with pytest.raises(UsageError) as caught:
+        yield
+    text = str(caught.value)
+    assert one_sentence(text), text
+    for name in names:
+        assert str(name) in text, text
