@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,26 +59,27 @@ def search(
     from .compose import search as run_search
 
     options = {"split": split, "augment": augment, "size": size}
-    run = run_search(
-        space,
-        data,
-        out=out,
-        strategy=strategy,
-        objectives=objective or [],
-        budget=budget,
-        train_budget=train_budget,
-        seed=seed,
-        device=device,
-        precision=precision,
-        validate=validate,
-        randoms=randoms,
-        train_seeds=train_seeds,
-        plan=plan,
-        domain=domain,
-        task_options={key: value for key, value in options.items() if value is not None},
-        recipe=_parse_recipe(recipe),
-        quiet=quiet,
-    )
+    with _stoppable(out):
+        run = run_search(
+            space,
+            data,
+            out=out,
+            strategy=strategy,
+            objectives=objective or [],
+            budget=budget,
+            train_budget=train_budget,
+            seed=seed,
+            device=device,
+            precision=precision,
+            validate=validate,
+            randoms=randoms,
+            train_seeds=train_seeds,
+            plan=plan,
+            domain=domain,
+            task_options={key: value for key, value in options.items() if value is not None},
+            recipe=_parse_recipe(recipe),
+            quiet=quiet,
+        )
     _show(run)
 
 
@@ -85,7 +88,9 @@ def resume(run: RunPath, quiet: bool = False) -> None:
     """Goes on with a run that was stopped; of a finished one it prints the result."""
     from .compose import resume as resume_run
 
-    _show(resume_run(run, quiet=quiet))
+    with _stoppable(run):
+        finished = resume_run(run, quiet=quiet)
+    _show(finished)
 
 
 @app.command()
@@ -166,6 +171,17 @@ def bench(
     benches.run(name, json=json, plot=plot)
 
 
+@contextmanager
+def _stoppable(path: Path) -> Iterator[None]:
+    """Ctrl-C ends in a sentence and status 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        begun = (path / "config.yaml").exists()
+        how = f"nas-domains resume {path} goes on from here" if begun else "nothing was begun"
+        sys.exit(_say(f"Stopped: {how}.", 130))
+
+
 def _parse_recipe(text: str | None) -> dict[str, Any]:
     from .core.space import parse_space
 
@@ -215,13 +231,9 @@ def _number(value: float | None) -> str:
 def main() -> None:
     """Entry point: a mistake of the user is one sentence and status 2, Ctrl-C is status 130."""
     try:
-        app(standalone_mode=False)
+        sys.exit(app(standalone_mode=False))
     except UsageError as error:
         sys.exit(_say(str(error), 2))
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        sys.exit(_say("Stopped: nas-domains resume RUN goes on from here.", 130))
     except BrokenPipeError:
         os._exit(1)
     except Exception as error:

@@ -88,9 +88,6 @@ def search(
         raise UsageError("--randoms and --train-seeds must be at least 1.")
     if plan is not None and (budget or train_budget):
         raise UsageError("--plan repeats the plan of a run: leave --budget and --train-budget out.")
-    for text in (budget, train_budget):
-        if text is not None:
-            Budget.parse(text)
     made_space = load_space(space) if isinstance(space, str) else space
     loaded = _load(task, domain, task_options)
     resolved = resolve_device(device)
@@ -129,6 +126,10 @@ def search(
     run = Run.create(out, config)
     try:
         return work.finish(run)
+    except UsageError:
+        if not len(run.history):
+            run.discard()
+        raise
     finally:
         run.unlock()
 
@@ -204,16 +205,12 @@ class _Work:
         config: dict[str, Any], space: SearchSpace, task: Task, reporter: Reporter
     ) -> "_Work":
         if config["recipe"]:
-            try:
-                task = task.with_recipe(**config["recipe"])
-            except TypeError:
-                raise UsageError(
-                    f"The recipe has no field {', '.join(config['recipe'])!r}: see "
-                    "nas_domains.Recipe for what it has."
-                ) from None
+            task = task.with_recipe(**config["recipe"])
         strategy: Strategy = strategies.get(config["strategy"])
         work = _Work(config, space, task, strategy, reporter)
         strategy.check(space, work.objectives)
+        Budget.parse(config["budget"] or strategy.usual).only(*strategy.units)
+        Budget.parse(config["train_budget"] or "epochs=1").only("epochs")
         space.build(space.sample(1)[0], task.input_shape, task.outputs)
         return work
 
@@ -289,8 +286,7 @@ class _Work:
         if "plan" in run.config:
             return
         config = self.config
-        default = {"search": "trials=10" if self.strategy.needs_supernet is False else "epochs=50"}
-        budget = Budget.parse(config["budget"] or default["search"])
+        budget = Budget.parse(config["budget"] or self.strategy.usual)
         training = Budget.parse(config["train_budget"] or f"epochs={self.task.recipe.epochs}")
         self.reporter.say("Planning: timing a few steps ...")
         found = self.strategy.plan(context, budget)

@@ -26,11 +26,15 @@ class Strategy(ABC):
         needs_supernet: Whether the space must have a supernet.
         keeps_limits: Whether limits among the objectives are kept.
         goals: How many objectives without limits it can weigh.
+        units: What an exact budget may count.
+        usual: The budget where none is given.
     """
 
     needs_supernet = False
     keeps_limits = True
     goals = 99
+    units: tuple[str, ...] = ("trials", "epochs")
+    usual = "trials=10"
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -53,7 +53,7 @@ class RandomSearch(Strategy):
         With a time, a trial has up to a third of the recipe's epochs, fewer where less than eight
         trials would fit.
         """
-        counts = budget.only("trials", "epochs")
+        counts = budget.only(*self.units)
         usual = max(1, context.task.recipe.epochs // 3)
         if budget.seconds is None:
             return {"trials": counts.get("trials", 10), "epochs": counts.get("epochs", usual)}

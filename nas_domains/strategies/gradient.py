@@ -189,14 +189,16 @@ class Gradient(Strategy):
     needs_supernet = True
     keeps_limits = False
     goals = 1
+    units = ("epochs", "steps")
 
     def __init__(self, name: str, settings: GradientSettings) -> None:
         super().__init__(name)
         self.settings = settings
+        self.usual = f"epochs={settings.epochs}"
 
     def plan(self, context: Context, budget: Budget) -> Plan:
         """Steps for a time, or for ``epochs=N`` or ``steps=N``; see :meth:`Strategy.plan`."""
-        counts = budget.only("epochs", "steps")
+        counts = budget.only(*self.units)
         trial = GradientSearch(context, self.settings, steps=10**6)
         per_epoch = trial.train_stream.steps_per_epoch
         if budget.seconds is None:
