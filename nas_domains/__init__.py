@@ -11,6 +11,7 @@ from .core.registry import actions, spaces
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .compose import resume, search
     from .core.architecture import Architecture
     from .core.errors import UsageError
     from .core.objective import Objective
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from .core.space import Choice, SearchSpace, load_space
     from .core.task import Recipe, Task, load_task
     from .export.load import load
-    from .compose import resume, search
 
 actions.register("report", "nas_domains.report:write_report", "writes report.html")
 

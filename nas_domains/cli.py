@@ -129,7 +129,9 @@ def export(
 
 @app.command("list")
 def list_(
-    kind: Annotated[str, typer.Argument(help="spaces, strategies or tasks; all where left out.")] = "",
+    kind: Annotated[
+        str, typer.Argument(help="spaces, strategies or tasks; all where left out.")
+    ] = "",
 ) -> None:
     """Lists what there is."""
     kinds = {
@@ -158,7 +160,9 @@ def doctor() -> None:
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="Which benchmark; all are listed where left out.")] = "",
+    name: Annotated[
+        str, typer.Argument(help="Which benchmark; all are listed where left out.")
+    ] = "",
     json: Annotated[Path | None, typer.Option(help="Write the rows as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the rows.")] = None,
 ) -> None:
@@ -190,7 +194,9 @@ def _parse_recipe(text: str | None) -> dict[str, Any]:
     try:
         return parse_space(f"recipe:{text}")[1]
     except UsageError:
-        raise UsageError(f"--recipe {text!r} is not NAME=VALUE,...: write lr=0.1,epochs=50.") from None
+        raise UsageError(
+            f"--recipe {text!r} is not NAME=VALUE,...: write lr=0.1,epochs=50."
+        ) from None
 
 
 def _show(run: Any) -> None:
@@ -212,12 +218,17 @@ def _show(run: Any) -> None:
     baseline = result["random_baseline"]
     if baseline:
         gain = baseline["winner_beats_mean_by"]
+        difference, error = _number(gain["difference"]), _number(gain["standard_error"])
         console.print(
-            f"The winner differs from the mean random architecture by {_number(gain['difference'])}"
-            f" ± {_number(gain['standard_error'])} (standard error, n = {baseline['n']}).",
-            markup=False, highlight=False, soft_wrap=True,
+            f"The winner differs from the mean random architecture by {difference} ± {error} "
+            f"(standard error, n = {baseline['n']}).",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
         )
-    console.print(f"Report: {run.path / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"Report: {run.path / 'report.html'}", markup=False, highlight=False, soft_wrap=True
+    )
 
 
 def _number(value: float | None) -> str:

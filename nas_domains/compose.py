@@ -13,7 +13,7 @@ from .core.budget import Budget
 from .core.errors import UsageError
 from .core.files import write_json
 from .core.history import Record
-from .core.objective import parse_objectives, pareto
+from .core.objective import parse_objectives
 from .core.progress import Reporter
 from .core.registry import baselines, spaces, strategies
 from .core.run import Run
@@ -27,6 +27,7 @@ from .evaluation.context import (
     resolve_device,
     resolve_precision,
 )
+from .evaluation.select import choose, front
 from .hardware.environment import describe_environment
 from .strategies.base import Strategy
 from .strategies.blackbox import draw
@@ -87,7 +88,9 @@ def search(
     if randoms < 1 or train_seeds < 1:
         raise UsageError("--randoms and --train-seeds must be at least 1.")
     if plan is not None and (budget or train_budget):
-        raise UsageError("--plan repeats the plan of a run: leave --budget and --train-budget out.")
+        raise UsageError(
+            "--plan repeats the plan of a run: leave --budget and --train-budget out."
+        )
     made_space = load_space(space) if isinstance(space, str) else space
     loaded = _load(task, domain, task_options)
     resolved = resolve_device(device)
@@ -95,8 +98,10 @@ def search(
     name = strategy
     if strategy == "auto":
         name = "darts" if made_space.has_supernet else "random"
-        reporter.say(f"Strategy: {name} (the space {made_space.name!r} "
-                     f"{'has a' if made_space.has_supernet else 'has no'} supernet)")
+        reporter.say(
+            f"Strategy: {name} (the space {made_space.name!r} "
+            f"{'has a' if made_space.has_supernet else 'has no'} supernet)"
+        )
     config: dict[str, Any] = {
         "space": space if isinstance(space, str) else space.name,
         "space_config": dict(made_space.config),
@@ -123,6 +128,7 @@ def search(
     if plan is not None:
         config["plan"] = _plan_of(plan, name)
     work = _Work.prepare(config, made_space, loaded, reporter)
+    config["batch_size_asked"] = work.task.recipe.batch_size
     run = Run.create(out, config)
     try:
         return work.finish(run)
@@ -171,8 +177,8 @@ def resume(
     if task is None:
         if config["task"] is None:
             raise UsageError(
-                f"The task {config['task_name']!r} of {str(path)!r} was made in Python: pass it as "
-                "nas_domains.resume(..., task=...)."
+                f"The task {config['task_name']!r} of {str(path)!r} was made in Python: pass it "
+                "as nas_domains.resume(..., task=...)."
             )
         task = _load(config["task"], config["domain"], config["task_options"])
     if task.fingerprint() != config["task_fingerprint"]:
@@ -225,7 +231,9 @@ class _Work:
         context = self._context(run)
         self._roomy(run, context, (), lambda: self._plan(run, context))
         self._roomy(
-            run, context, ("search", "trial/"),
+            run,
+            context,
+            ("search", "trial/"),
             lambda: self.strategy.search(context, run.config["plan"]["search"]),
         )
         records = context.history.of(SEARCH)
@@ -233,9 +241,14 @@ class _Work:
         rows = self._rows(context, winner)
         plan = run.config["plan"]["train"]
         self._roomy(
-            run, context, ("train/", "test/"),
+            run,
+            context,
+            ("train/", "test/"),
             lambda: compare.train_rows(
-                context, rows, epochs=plan["epochs"], seeds=self.config["train_seeds"],
+                context,
+                rows,
+                epochs=plan["epochs"],
+                seeds=self.config["train_seeds"],
                 best=run.folder("best"),
             ),
         )
@@ -348,41 +361,6 @@ class _Work:
         }
 
 
-def choose(context: Context, records: Sequence[Record]) -> Record:
-    """The record that wins: limits kept, the best goal, then the lower loss, then the later.
-
-    Raises:
-        UsageError: No record keeps the limits, or none has a score.
-    """
-    fit = [r for r in records if all(o.allows(r.metrics) for o in context.objectives)]
-    if not fit:
-        limit = next(o for o in context.objectives if o.limit is not None)
-        values = [v for r in records if (v := r.metrics.get(limit.metric)) is not None]
-        nearest = (min if limit.direction == "min" else max)(values, default=float("nan"))
-        raise UsageError(
-            f"None of the {len(records)} architectures searched keeps "
-            f"{', '.join(str(o) for o in context.objectives if o.limit is not None)} (the nearest "
-            f"has {limit.metric} {nearest:g}): raise the limit or the budget."
-        )
-    return max(fit, key=lambda r: (context.goal.score(r.metrics), context.score(r.metrics), r.step))
-
-
-def front(context: Context, records: Sequence[Record]) -> list[dict[str, Any]]:
-    """The distinct architectures that keep the limits and that no other dominates."""
-    best: dict[str, Record] = {}
-    for record in records:
-        if all(o.allows(record.metrics) for o in context.objectives):
-            key = repr(record.architecture)
-            if key not in best or context.score(record.metrics) > context.score(best[key].metrics):
-                best[key] = record
-    kept = list(best.values())
-    scores = [[o.score(r.metrics) for o in context.objectives] for r in kept]
-    return [
-        {"architecture": dict(kept[i].architecture or {}), "metrics": dict(kept[i].metrics)}
-        for i in pareto(scores)
-    ]
-
-
 def hand_made(task: Task) -> list[compare.Row]:
     """The rows of the domain's hand-made networks; images made in Python count as vision."""
     domain = task.domain or ("vision" if len(task.input_shape) == 3 else "")
@@ -393,9 +371,7 @@ def hand_made(task: Task) -> list[compare.Row]:
     return [compare.Row(name, partial(_one, networks, task, name)) for name in networks(task)]
 
 
-def _one(
-    networks: Callable[[Task], dict[str, nn.Module]], task: Task, name: str
-) -> nn.Module:
+def _one(networks: Callable[[Task], dict[str, nn.Module]], task: Task, name: str) -> nn.Module:
     return networks(task)[name]
 
 
@@ -410,7 +386,9 @@ def _load(task: str | Task, domain: str | None, options: dict[str, Any] | None) 
 def _plan_of(path: str | Path, strategy: str) -> dict[str, Any]:
     other = Run.open(path)
     if "plan" not in other.config:
-        raise UsageError(f"The run {str(path)!r} has no plan yet: let it begin, or give a --budget.")
+        raise UsageError(
+            f"The run {str(path)!r} has no plan yet: let it begin, or give a --budget."
+        )
     if other.config["strategy"] != strategy:
         raise UsageError(
             f"The plan of {str(path)!r} is one of {other.config['strategy']!r}, not of "

@@ -47,8 +47,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "a"
     done = nas_domains(
-        "search", "--data", data, "--out", out, *OPTIONS, "--budget", "epochs=1",
-        "--train-budget", "epochs=2", "--randoms", "2",
+        "search",
+        "--data",
+        data,
+        "--out",
+        out,
+        *OPTIONS,
+        "--budget",
+        "epochs=1",
+        "--train-budget",
+        "epochs=2",
+        "--randoms",
+        "2",
     )
     assert done.returncode == 0, done.stderr
     assert "winner" in done.stdout and "resnet18-quarter" in done.stdout
@@ -125,8 +135,18 @@ def test_used_and_finished_runs_are_named(run: Path, data: Path) -> None:
 
 
 def _begin(data: Path, out: Path, *options: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "nas_domains.cli", "search", "--data", str(data), "--out",
-               str(out), *OPTIONS, *options]
+    command = [
+        sys.executable,
+        "-m",
+        "nas_domains.cli",
+        "search",
+        "--data",
+        str(data),
+        "--out",
+        str(out),
+        *OPTIONS,
+        *options,
+    ]
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -160,9 +180,7 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_result(
 ) -> None:
     """SIGKILL while planning, searching and training; then ``resume``."""
     options = ["--budget", "epochs=6", "--train-budget", "epochs=6", "--randoms", "2"]
-    whole = nas_domains(
-        "search", "--data", data, "--out", tmp_path / "whole", *OPTIONS, *options
-    )
+    whole = nas_domains("search", "--data", data, "--out", tmp_path / "whole", *OPTIONS, *options)
     assert whole.returncode == 0, whole.stderr
     expected = json.loads((tmp_path / "whole" / "result.json").read_text())
     rng = np.random.default_rng()

@@ -31,9 +31,7 @@ def test_a_run_holds_what_the_design_says(finished: nd.Run) -> None:
     for name in ("config.yaml", "environment.json", "history.jsonl", "result.json", "report.html"):
         assert (finished.path / name).stat().st_size > 0
     result = finished.result
-    assert result["plan"] == {
-        "batch_size": 12, "search": {"steps": 4}, "train": {"epochs": 2}
-    }
+    assert result["plan"] == {"batch_size": 12, "search": {"steps": 4}, "train": {"epochs": 2}}
     space = nd.load_space(SPACE)
     winner = space.architecture(result["best"]["architecture"])
     assert result["best"]["arch_str"] == space.arch_str(winner)
@@ -76,8 +74,9 @@ def test_the_same_seed_and_plan_give_the_same_bits(finished: nd.Run, tmp_path: P
     options = {k: v for k, v in SMALL.items() if not k.endswith("budget")}
     again = nd.search(SPACE, make_task(), out=tmp_path / "b", plan=finished.path, **options)
     assert stripped(again.result) == stripped(finished.result)
-    for a, b in zip(nd.load(finished.path).parameters(), nd.load(again.path).parameters(),
-                    strict=True):
+    for a, b in zip(
+        nd.load(finished.path).parameters(), nd.load(again.path).parameters(), strict=True
+    ):
         assert torch.equal(a, b)
 
 
@@ -120,8 +119,13 @@ def test_resuming_a_finished_run_changes_nothing(finished: nd.Run) -> None:
 
 def test_random_search_keeps_limits_and_weighs_goals(tmp_path: Path) -> None:
     run = nd.search(
-        Widths(), make_task(), out=tmp_path / "a", budget="trials=6,epochs=1",
-        train_budget="epochs=1", objectives=["accuracy", "latency_ms", "params<=700"], quiet=True,
+        Widths(),
+        make_task(),
+        out=tmp_path / "a",
+        budget="trials=6,epochs=1",
+        train_budget="epochs=1",
+        objectives=["accuracy", "latency_ms", "params<=700"],
+        quiet=True,
     )
     assert run.config["strategy"] == "random"
     records = run.history.of("search")
@@ -143,8 +147,12 @@ def test_random_search_keeps_limits_and_weighs_goals(tmp_path: Path) -> None:
 def test_a_limit_out_of_reach_is_said(tmp_path: Path) -> None:
     with pytest.raises(nd.UsageError) as error:
         nd.search(
-            Widths(), make_task(), out=tmp_path / "a", budget="trials=2,epochs=1",
-            objectives=["params<=10"], quiet=True,
+            Widths(),
+            make_task(),
+            out=tmp_path / "a",
+            budget="trials=2,epochs=1",
+            objectives=["params<=10"],
+            quiet=True,
         )
     one_sentence(str(error.value), "params<=10")
     assert not (tmp_path / "a").exists()
@@ -154,7 +162,9 @@ def test_an_interrupted_random_search_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options: dict[str, Any] = {
-        "budget": "trials=3,epochs=2", "train_budget": "epochs=1", "quiet": True
+        "budget": "trials=3,epochs=2",
+        "train_budget": "epochs=1",
+        "quiet": True,
     }
     whole = nd.search(Widths(), make_task(), out=tmp_path / "a", **options)
     save, left = loop._save, 4
@@ -205,14 +215,26 @@ def test_the_batch_is_halved_where_memory_is_short(
     tmp_path: Path, strategy: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = nd.search(
-        Widths(room=5), make_task(), out=tmp_path / "a", strategy=strategy,
-        budget="trials=2,epochs=1", train_budget="epochs=1", randoms=1,
+        Widths(room=5),
+        make_task(),
+        out=tmp_path / "a",
+        strategy=strategy,
+        budget="trials=2,epochs=1",
+        train_budget="epochs=1",
+        randoms=1,
     )
     assert run.result["plan"]["batch_size"] == 3
     assert "the batch is halved to 6" in capfd.readouterr().err
     whole = nd.search(
-        Widths(), make_task(), out=tmp_path / "b", strategy=strategy, randoms=1, quiet=True,
-        budget="trials=2,epochs=1", train_budget="epochs=1", recipe={"batch_size": 3},
+        Widths(),
+        make_task(),
+        out=tmp_path / "b",
+        strategy=strategy,
+        randoms=1,
+        quiet=True,
+        budget="trials=2,epochs=1",
+        train_budget="epochs=1",
+        recipe={"batch_size": 3},
     )
     assert stripped(whole.result) == stripped(run.result)
 
@@ -224,12 +246,8 @@ def test_without_validation_there_is_a_network_and_no_baseline(tmp_path: Path) -
 
 
 def test_several_seeds_give_the_winner_a_spread(tmp_path: Path) -> None:
-    run = nd.search(
-        SPACE, make_task(), out=tmp_path / "a", train_seeds=2, randoms=2, **SMALL
-    )
-    values = [
-        run.history.find(f"test/winner/{s}", 0).metrics["accuracy"] for s in range(2)
-    ]
+    run = nd.search(SPACE, make_task(), out=tmp_path / "a", train_seeds=2, randoms=2, **SMALL)
+    values = [run.history.find(f"test/winner/{s}", 0).metrics["accuracy"] for s in range(2)]
     assert run.best["metrics"]["accuracy"] == pytest.approx(sum(values) / 2)
 
 

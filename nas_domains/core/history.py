@@ -44,13 +44,15 @@ class History:
         path: The file; made at the first record.
 
     Raises:
-        UsageError: A line that is not a record. A last line cut short by a kill is dropped.
+        UsageError: A line that is not a record. A last line cut short by a kill is passed over,
+            and taken out at the next :meth:`add`; reading alone changes nothing.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.records: list[Record] = []
         self._known: dict[tuple[str, int], Record] = {}
+        self._cut: int | None = None
         if path.exists():
             self._read()
 
@@ -68,8 +70,7 @@ class History:
                     "file from a copy, or start a new run."
                 ) from None
         if rest:
-            with self.path.open("r+b") as file:
-                file.truncate(len(content) - len(rest))
+            self._cut = len(content) - len(rest)
 
     def _keep(self, record: Record) -> None:
         self.records.append(record)
@@ -82,6 +83,9 @@ class History:
             return known
         line = json.dumps(finite(asdict(record)), allow_nan=False) + "\n"
         try:
+            if self._cut is not None:
+                os.truncate(self.path, self._cut)
+                self._cut = None
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(line)
                 file.flush()

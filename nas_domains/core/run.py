@@ -48,8 +48,7 @@ class Run:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UsageError(
-                f"Cannot make the run directory {str(path)!r} ({reason}): "
-                "choose another --out."
+                f"Cannot make the run directory {str(path)!r} ({reason}): choose another --out."
             ) from None
         run = Run(path, dict(config))
         try:
@@ -148,8 +147,8 @@ class Run:
         """
         if not self.finished:
             raise UsageError(
-                f"The run {str(self.path)!r} has no result yet: nas-domains resume {self.path} goes "
-                "on with it."
+                f"The run {str(self.path)!r} has no result yet: nas-domains resume {self.path} "
+                "goes on with it."
             )
         try:
             content = json.loads((self.path / RESULT).read_text(encoding="utf-8"))

@@ -108,7 +108,11 @@ class SearchSpace:
     def fingerprint(self) -> str:
         """16 hexadecimal digits that tell this space, with its sizes, from any other."""
         text = json.dumps(
-            [self.name, self.config, [[c.name, c.options, c.parent, c.when] for c in self.choices]],
+            [
+                self.name,
+                self.config,
+                [[c.name, c.options, c.parent, c.when] for c in self.choices],
+            ],
             sort_keys=True,
         )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -240,7 +244,9 @@ class SearchSpace:
         rng = np.random.default_rng(seed)
         names = [n for n in architecture if len(self._by_name[n].options) > 1]
         if not names:
-            raise UsageError(f"The space {self.name!r} has a single architecture: nothing to mutate.")
+            raise UsageError(
+                f"The space {self.name!r} has a single architecture: nothing to mutate."
+            )
         name = names[int(rng.integers(len(names)))]
         others = [o for o in self._by_name[name].options if o != architecture[name]]
         changed = dict(architecture) | {name: others[int(rng.integers(len(others)))]}
@@ -328,7 +334,8 @@ def parse_space(text: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = part.partition("=")
         if not equals or not value or not key.isidentifier() or key in arguments:
             raise UsageError(
-                f"{part!r} in --space {text!r} is not one NAME=VALUE: write darts:cells=4,channels=8."
+                f"{part!r} in --space {text!r} is not one NAME=VALUE: write "
+                "darts:cells=4,channels=8."
             )
         arguments[key] = _literal(value)
     return name, arguments

@@ -29,8 +29,8 @@ CLASSIFICATION_METRICS: dict[str, Callable[[int], Metric]] = {
 class Split(Protocol):
     """One split: any map-style torch data set of (x, y) pairs.
 
-    A split may also have ``batch(indices: Sequence[int]) -> (x, y)``, which returns stacked tensors
-    at once and saves the collation of single samples.
+    A split may also have ``batch(indices: Sequence[int]) -> (x, y)``, which returns stacked
+    tensors at once and saves the collation of single samples.
     """
 
     def __len__(self) -> int: ...
@@ -134,7 +134,8 @@ class Task:
         for name in ("train", "val", "test"):
             if len(getattr(self, name)) == 0:
                 raise UsageError(
-                    f"The {name} split of {self.name!r} is empty: give it samples or change --split."
+                    f"The {name} split of {self.name!r} is empty: give it samples or change "
+                    "--split."
                 )
         if not self.metrics:
             raise UsageError(f"The task {self.name!r} has no metrics: name at least one.")
@@ -161,8 +162,8 @@ class Task:
             test: The same, scored once.
             loss: (output, y) -> scalar; cross-entropy by default.
             metrics: Names out of accuracy, auc, f1, or name -> torchmetrics object.
-            outputs: Size of the network's output; by default ``len(classes)``, or one more than the
-                largest label of the training split.
+            outputs: Size of the network's output; by default ``len(classes)``, or one more than
+                the largest label of the training split.
             classes: Names of the classes.
             augment: See :data:`Augment`.
             recipe: Training recipe; :class:`Recipe`'s defaults where None.
@@ -183,8 +184,8 @@ class Task:
             shape = tuple(torch.as_tensor(x).shape)
         except (TypeError, ValueError, LookupError, RuntimeError) as error:
             raise UsageError(
-                "train[0] is not an (x, y) pair of a tensor and a label: wrap the data set so that "
-                f"it is ({_first_line(error)})."
+                "train[0] is not an (x, y) pair of a tensor and a label: wrap the data set so "
+                f"that it is ({_first_line(error)})."
             ) from None
         if outputs is None:
             outputs = len(classes) or 1 + max(_label(train, i) for i in range(len(train)))
@@ -212,9 +213,7 @@ class Task:
         known = [spec.name for spec in fields(Recipe)]
         for name in changes:
             if name not in known:
-                raise UsageError(
-                    f"The recipe has no {name!r}: it has {', '.join(known)}."
-                )
+                raise UsageError(f"The recipe has no {name!r}: it has {', '.join(known)}.")
         return replace(self, recipe=replace(self.recipe, **changes))
 
     def fingerprint(self) -> str:

@@ -87,9 +87,7 @@ def train_rows(context: Context, rows: list[Row], *, epochs: int, seeds: int, be
                 _train_row(context, row, stage, epochs, seed, best)
 
 
-def _train_row(
-    context: Context, row: Row, stage: str, epochs: int, seed: int, best: Path
-) -> None:
+def _train_row(context: Context, row: Row, stage: str, epochs: int, seed: int, best: Path) -> None:
     task = context.task
     order = f"train/{seed}"
     fresh(context, order)
@@ -212,4 +210,3 @@ def _mean(metrics: list[Metrics]) -> Metrics:
 def _value(metrics: Metrics, name: str) -> float:
     value = metrics.get(name)
     return math.nan if value is None else value
-

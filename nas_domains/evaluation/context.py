@@ -70,12 +70,13 @@ class Context:
         x = torch.as_tensor(x)
         if not torch.isfinite(x).all():
             raise UsageError(
-                f"A batch of {self.task.name!r} holds NaN or infinite inputs: clean the data first."
+                f"A batch of {self.task.name!r} holds NaN or infinite inputs: clean the data "
+                "first."
             )
         return x.to(self.device), torch.as_tensor(y).to(self.device)
 
     def score(self, metrics: Any) -> tuple[float, float]:
-        """What selects between epochs of one network: the goal, then the loss; larger is better."""
+        """What selects between epochs of one network: the goal, then the loss; more is better."""
         goal = self.goal.score(metrics) if self.goal.metric in self.task.metrics else -math.inf
         loss = metrics.get("loss")
         return goal, -math.inf if loss is None else -loss

@@ -69,9 +69,7 @@ class Trainer:
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
         )
-        self.stream = Stream(
-            self.context.task.train, self.context.batch_size, self.context.seed
-        )
+        self.stream = Stream(self.context.task.train, self.context.batch_size, self.context.seed)
         self.meter = Meter()
 
     def step(self, step: int) -> None:

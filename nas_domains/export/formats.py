@@ -45,7 +45,8 @@ def export(run: str | Path, format: str, out: str | Path | None = None) -> tuple
         for module in ("onnx", "onnxscript", "onnxruntime"):
             if importlib.util.find_spec(module) is None:
                 raise UsageError(
-                    f"ONNX needs {module}: pip install 'nas_domains[export]', or use --format torch."
+                    f"ONNX needs {module}: pip install 'nas_domains[export]', or use "
+                    "--format torch."
                 )
     description = load_description(run)
     network = load(run)
@@ -61,7 +62,9 @@ def export(run: str | Path, format: str, out: str | Path | None = None) -> tuple
     def write(file: Path) -> None:
         writer = _write_onnx if format == "onnx" else _write_torch
         found = writer(network, example, probe, description, file)
-        difference[0] = float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-6))
+        difference[0] = float(
+            (found - expected).abs().max() / expected.abs().max().clamp_min(1e-6)
+        )
         if not difference[0] <= TOLERANCE:
             raise UsageError(
                 f"The {format} export differs from PyTorch by {difference[0]:.1e} of the largest "
@@ -88,8 +91,13 @@ def _write_onnx(
 
     with _quietly():
         program = torch.onnx.export(
-            _Plain(network), (example,), dynamo=True, dynamic_shapes=_dynamic(), verbose=False,
-            input_names=["x"], output_names=["scores"],
+            _Plain(network),
+            (example,),
+            dynamo=True,
+            dynamic_shapes=_dynamic(),
+            verbose=False,
+            input_names=["x"],
+            output_names=["scores"],
         )
     assert program is not None
     model = program.model_proto

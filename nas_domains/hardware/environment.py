@@ -9,7 +9,15 @@ import torch
 
 from ..ops import info
 
-PACKAGES = ("accelerate", "numpy", "safetensors", "scikit-learn", "torch", "torchmetrics", "triton")
+PACKAGES = (
+    "accelerate",
+    "numpy",
+    "safetensors",
+    "scikit-learn",
+    "torch",
+    "torchmetrics",
+    "triton",
+)
 
 
 def describe_environment(device: str) -> dict[str, Any]:
@@ -44,7 +52,9 @@ def _version(package: str) -> str | None:
 def _cpu_name() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+            names = [
+                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
+            ]
         return names[0] if names else platform.processor()
     except OSError:
         return platform.processor()

@@ -70,7 +70,7 @@ class FactorizedReduce(nn.Module):
 def relu_conv_norm(
     c_in: int, c_out: int, kernel: int, affine: bool, dims: int, stride: int = 1
 ) -> nn.Sequential:
-    """ReLU, convolution, batch norm: the preprocessing of a cell and NAS-Bench-201's candidates."""
+    """ReLU, convolution, batch norm: a cell's preprocessing and NAS-Bench-201's candidates."""
     return nn.Sequential(
         nn.ReLU(),
         CONV[dims](c_in, c_out, kernel, stride=stride, padding=kernel // 2, bias=False),
@@ -78,12 +78,20 @@ def relu_conv_norm(
     )
 
 
-def _separable(kernel: int, stride: int, dilation: int, c: int, affine: bool, dims: int) -> list[nn.Module]:
+def _separable(
+    kernel: int, stride: int, dilation: int, c: int, affine: bool, dims: int
+) -> list[nn.Module]:
     return [
         nn.ReLU(),
         CONV[dims](
-            c, c, kernel, stride=stride, padding=dilation * (kernel // 2), dilation=dilation,
-            groups=c, bias=False,
+            c,
+            c,
+            kernel,
+            stride=stride,
+            padding=dilation * (kernel // 2),
+            dilation=dilation,
+            groups=c,
+            bias=False,
         ),
         CONV[dims](c, c, 1, bias=False),
         NORM[dims](c, affine=affine),

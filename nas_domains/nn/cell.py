@@ -81,7 +81,7 @@ class Cell(nn.Module):
             weights: Of a supernet's mixed operations; None in a plain network.
 
         Returns:
-            [B, nodes x channels, ...] or, where the design takes the last node, [B, channels, ...].
+            [B, nodes x channels, ...]; where the design takes the last node, [B, channels, ...].
         """
         states: list[Tensor] = [
             pre(x) for pre, x in zip(self.pre, (last, now)[2 - self.design.inputs :], strict=True)
@@ -142,7 +142,12 @@ class CellNetwork(nn.Module):
     """
 
     def __init__(
-        self, stem: nn.Module, cells: Sequence[nn.Module], head: nn.Module, features: int, outputs: int
+        self,
+        stem: nn.Module,
+        cells: Sequence[nn.Module],
+        head: nn.Module,
+        features: int,
+        outputs: int,
     ) -> None:
         super().__init__()
         self.stem = stem
@@ -197,9 +202,7 @@ def darts_network(
     """
     dims = design.dims
     c_stem = stem_multiplier * channels
-    stem = nn.Sequential(
-        CONV[dims](c_in, c_stem, 3, padding=1, bias=False), NORM[dims](c_stem)
-    )
+    stem = nn.Sequential(CONV[dims](c_in, c_stem, 3, padding=1, bias=False), NORM[dims](c_stem))
     c_last, c_now, c = c_stem, c_stem, channels
     reductions = {cells // 3, 2 * cells // 3} if cells > 1 else set()
     stack: list[nn.Module] = []
@@ -248,7 +251,9 @@ def staged_network(
         stages: Number of stages.
     """
     dims = design.dims
-    stem = nn.Sequential(CONV[dims](c_in, channels, 3, padding=1, bias=False), NORM[dims](channels))
+    stem = nn.Sequential(
+        CONV[dims](c_in, channels, 3, padding=1, bias=False), NORM[dims](channels)
+    )
     stack: list[nn.Module] = []
     c = channels
     for stage in range(stages):

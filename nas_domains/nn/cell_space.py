@@ -47,7 +47,9 @@ class CellSpace(SearchSpace):
     ) -> None:
         for key, value in config.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise UsageError(f"{key}={value!r} of the space {name!r} must be a whole number > 0.")
+                raise UsageError(
+                    f"{key}={value!r} of the space {name!r} must be a whole number > 0."
+                )
         super().__init__(name, choices, config)
         self.design = design
         self.candidates = dict(candidates)
@@ -100,7 +102,10 @@ class CellSpace(SearchSpace):
         return self.stack(
             make_edge,
             # An edge that gives zeros is left out: a cell sums what is there.
-            {k: [e for e, name in edges.items() if name != "none"] for k, edges in genotype.items()},
+            {
+                k: [e for e, name in edges.items() if name != "none"]
+                for k, edges in genotype.items()
+            },
             c_in=c_in,
             channels=channels,
             cells=cells,

@@ -28,9 +28,7 @@ class MixedOp(nn.Module):
         )
         # A candidate that gives zeros needs no memory traffic and gets no gradient, only a place
         # among the weights.
-        self._live = [
-            i for i, c in enumerate(self.candidates.values()) if not isinstance(c, Zero)
-        ]
+        self._live = [i for i, c in enumerate(self.candidates.values()) if not isinstance(c, Zero)]
 
     def forward(self, x: Tensor, weights: Tensor | int) -> Tensor:
         """The weighted sum, or one candidate alone.

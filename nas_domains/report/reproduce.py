@@ -80,6 +80,7 @@ def spent(content: Content) -> list[tuple[str, str]]:
         ),
         ("Data", _data(config)),
     ]
+    rows += [("About the data", str(note)) for note in config.get("notes") or []]
     recipe = config.get("recipe") or {}
     if recipe:
         rows.append(("Recipe, changed fields", ", ".join(f"{k}={v}" for k, v in recipe.items())))
@@ -106,7 +107,7 @@ def _plan(plan: dict[str, Any]) -> str:
 
 
 def _batch(config: dict[str, Any], plan: dict[str, Any]) -> str:
-    size, asked = plan.get("batch_size"), (config.get("recipe") or {}).get("batch_size")
+    size, asked = plan.get("batch_size"), config.get("batch_size_asked")
     if not known(size):
         return "not known yet"
     if known(asked) and asked != size:

@@ -47,8 +47,8 @@ class Strategy(ABC):
         """
         if self.needs_supernet and not space.has_supernet:
             raise UsageError(
-                f"The strategy {self.name!r} needs a supernet, which the space {space.name!r} does "
-                "not have: use --strategy random."
+                f"The strategy {self.name!r} needs a supernet, which the space {space.name!r} "
+                "does not have: use --strategy random."
             )
         limits = [o for o in objectives if o.limit is not None]
         if limits and not self.keeps_limits:

@@ -119,7 +119,9 @@ def draw(context: Context, place: str, number: int) -> tuple[Architecture, Metri
     Raises:
         UsageError: No draw of many kept the limits.
     """
-    limits = [o for o in context.objectives if o.limit is not None and o.metric in ("params", "macs")]
+    limits = [
+        o for o in context.objectives if o.limit is not None and o.metric in ("params", "macs")
+    ]
     rng = np.random.default_rng(derive(context.seed, place, number))
     task = context.task
     for _ in range(MOST_DRAWS):

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ class GradientSettings:
         alpha_lr: Learning rate of Adam on the architecture parameters.
         alpha_weight_decay: Weight decay of the architecture parameters.
         epsilon: Length of the central difference of the second order. The published value steps
-            over kinks of the ReLUs and is coarse; in float32 a much smaller one drowns in rounding.
+            over kinks of the ReLUs; in float32 a much smaller one drowns in rounding.
         epochs: Epochs where no budget is given.
     """
 
@@ -131,7 +131,7 @@ class GradientSearch:
                 loss, gradients = self._unrolled(x, y, x_val, y_val, rate)
             else:
                 loss = self._loss(x_val, y_val)
-                gradients = torch.autograd.grad(loss, self.alphas)
+                gradients = list(torch.autograd.grad(loss, self.alphas))
         for alpha, gradient in zip(self.alphas, gradients, strict=True):
             alpha.grad = gradient
         self.alpha_optimizer.step()
@@ -158,9 +158,7 @@ class GradientSearch:
             found = torch.autograd.grad(loss, [*self.alphas, *self.weights], allow_unused=True)
         d_alpha = list(found[: len(self.alphas)])
         vector = filled(found[len(self.alphas) :], self.weights)
-        norm = torch.linalg.vector_norm(
-            torch.stack([torch.linalg.vector_norm(v) for v in vector])
-        )
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(v) for v in vector]))
         epsilon = self.settings.epsilon / float(norm.clamp_min(1e-12))
         sides = []
         for sign in (epsilon, -epsilon):
@@ -270,7 +268,7 @@ def search_halves(context: Context) -> tuple[list[int], list[int]]:
 @contextmanager
 def frozen_statistics(network: nn.Module) -> Iterator[None]:
     """Batch statistics are used and none are recorded: those of the weight step alone count."""
-    norms = [m for m in network.modules() if isinstance(m, tuple(NORM.values()))]
+    norms: list[Any] = [m for m in network.modules() if isinstance(m, tuple(NORM.values()))]
     tracked = [norm.track_running_stats for norm in norms]
     for norm in norms:
         norm.track_running_stats = False
@@ -282,7 +280,9 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def shifted(weights: Sequence[Tensor], direction: Sequence[Tensor], scale: float) -> Iterator[None]:
+def shifted(
+    weights: Sequence[Tensor], direction: Sequence[Tensor], scale: float
+) -> Iterator[None]:
     """The weights moved by scale x direction within a block, and put back bit for bit."""
     with torch.no_grad():
         before = [w.clone() for w in weights]

@@ -51,7 +51,7 @@ class Darts(CellSpace):
         return edges
 
     def decode(self, strengths: Mapping[str, Tensor]) -> Architecture:
-        """The two strongest inputs of each node, strength being the best weight save ``none``'s."""
+        """The two strongest inputs of each node, by the best weight save that of ``none``."""
         names = list(self.candidates)
         choices: dict[str, str] = {}
         for kind in self.kinds:

@@ -117,7 +117,7 @@ def _read_digits(source: str, rule: SplitRule, seed: int, size: Size) -> ImagePa
 
     The test is the end of the whole, so that most of its writers were never trained on.
     """
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
 
     bunch = load_digits()
     images = (bunch.images / 16.0).astype(np.float32)[..., None]

@@ -36,8 +36,14 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> nd.Run:
     return nd.search(
-        "darts:cells=2,channels=4", str(pictures), out=tmp_path_factory.mktemp("runs") / "a",
-        strategy="darts", budget="steps=1", train_budget="epochs=4", validate=False, quiet=True,
+        "darts:cells=2,channels=4",
+        str(pictures),
+        out=tmp_path_factory.mktemp("runs") / "a",
+        strategy="darts",
+        budget="steps=1",
+        train_budget="epochs=4",
+        validate=False,
+        quiet=True,
         recipe={"batch_size": 8},
     )
 
@@ -125,8 +131,14 @@ def test_bad_requests_are_one_sentence(run: nd.Run, tmp_path: Path) -> None:
 
 def test_a_task_made_in_python_is_not_read_from_files(tmp_path: Path) -> None:
     made = nd.search(
-        "nasbench201:cells=1,channels=4", make_task(), out=tmp_path / "a", strategy="darts",
-        budget="steps=1", train_budget="epochs=1", validate=False, quiet=True,
+        "nasbench201:cells=1,channels=4",
+        make_task(),
+        out=tmp_path / "a",
+        strategy="darts",
+        budget="steps=1",
+        train_budget="epochs=1",
+        validate=False,
+        quiet=True,
     )
     with pytest.raises(nd.UsageError) as error:
         predict(made.path, str(tmp_path), tmp_path / "o.csv")

@@ -9,12 +9,12 @@ from torch.func import functional_call
 from torch.utils.data import TensorDataset
 
 import nas_domains
-from nas_domains.compose import choose
 from nas_domains.core.budget import Budget
 from nas_domains.core.errors import UsageError
 from nas_domains.core.history import Record
 from nas_domains.core.objective import parse_objectives
 from nas_domains.core.task import Task
+from nas_domains.evaluation.select import choose
 from nas_domains.nn.candidates import NORM
 from nas_domains.strategies.gradient import (
     Gradient,
