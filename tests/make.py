@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
 
 from nas_domains.core.history import History
 from nas_domains.core.objective import parse_objectives
@@ -15,23 +14,11 @@ from nas_domains.core.progress import Reporter
 from nas_domains.core.space import Choice, SearchSpace
 from nas_domains.core.task import Task
 from nas_domains.evaluation.context import Context, make_accelerator
+from nas_domains.testing.strategies import bars as images
+from nas_domains.testing.strategies import bars_task as make_task
 from nas_domains.vision.spaces import nasbench201
 
-
-def images(n: int, seed: int, *, side: int = 8, classes: int = 3) -> TensorDataset:
-    """Noise whose brightest third says the class: learnable in a few steps."""
-    generator = torch.Generator().manual_seed(seed)
-    y = torch.arange(n) % classes
-    x = 0.5 * torch.randn((n, 1, side, side), generator=generator)
-    for i, label in enumerate(y.tolist()):
-        x[i, :, label * side // classes : (label + 1) * side // classes] += 1.0
-    return TensorDataset(x, y)
-
-
-def make_task(n: int = 48, **options: Any) -> Task:
-    """A classification of three classes of 8x8 images."""
-    task = Task.from_datasets(images(n, 0), images(24, 1), images(24, 2), name="bars", **options)
-    return task.with_recipe(batch_size=12)
+__all__ = ["Room", "Widths", "images", "make_context", "make_task", "one_sentence", "stripped"]
 
 
 def make_context(

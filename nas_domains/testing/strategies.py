@@ -1,0 +1,174 @@
+"""The contract tests that every strategy inherits.
+
+    class TestMine(StrategyContract):
+        budget = "trials=3,epochs=1"
+
+        def make_strategy(self) -> Strategy:
+            return mine()
+
+        def make_space(self) -> SearchSpace:
+            return my_space()
+
+Needs the extra ``test``.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from ..core.budget import Budget
+from ..core.errors import UsageError
+from ..core.history import History, Record
+from ..core.objective import parse_objectives
+from ..core.progress import Reporter
+from ..core.space import Choice, SearchSpace
+from ..core.task import Task
+from ..evaluation import loop
+from ..evaluation.context import Context, make_accelerator
+from ..strategies.base import Strategy
+
+__all__ = ["StrategyContract", "bars", "bars_task"]
+
+
+def bars(n: int, seed: int) -> TensorDataset:
+    """Images [n, 1, 8, 8] of noise; the brightest third says the class, of three."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % 3
+    x = 0.5 * torch.randn((n, 1, 8, 8), generator=generator)
+    for i, label in enumerate(y.tolist()):
+        x[i, :, label * 8 // 3 : (label + 1) * 8 // 3] += 1.0
+    return TensorDataset(x, y)
+
+
+def bars_task(n: int = 48, **options: Any) -> Task:
+    """A task on :func:`bars` that is learnt in a few steps."""
+    task = Task.from_datasets(bars(n, 0), bars(24, 1), bars(24, 2), name="bars", **options)
+    return task.with_recipe(batch_size=12)
+
+
+class StrategyContract:
+    """Base of a strategy's tests.
+
+    Attributes:
+        budget: A small exact budget.
+    """
+
+    budget: ClassVar[str] = "epochs=3"
+
+    def make_strategy(self) -> Strategy:
+        """The strategy under test."""
+        raise NotImplementedError
+
+    def make_space(self) -> SearchSpace:
+        """A small space that it can search."""
+        raise NotImplementedError
+
+    def _context(self, path: Path, objectives: tuple[str, ...] = (), seed: int = 0) -> Context:
+        task = bars_task()
+        path.mkdir(exist_ok=True)
+        return Context(
+            space=self.make_space(),
+            task=task,
+            objectives=parse_objectives(objectives, list(task.metrics)),
+            seed=seed,
+            accelerator=make_accelerator("cpu", "float32"),
+            history=History(path / "history.jsonl"),
+            checkpoints=path / "checkpoints",
+            reporter=Reporter(quiet=True),
+        )
+
+    def _search(self, context: Context) -> list[Record]:
+        strategy = self.make_strategy()
+        strategy.search(context, strategy.plan(context, Budget.parse(self.budget)))
+        return context.history.of("search")
+
+    def test_records_hold_architectures_of_the_space_and_their_metrics(
+        self, tmp_path: Path
+    ) -> None:
+        context = self._context(tmp_path)
+        records = self._search(context)
+        assert [r.step for r in records] == list(range(1, len(records) + 1))
+        for record in records:
+            assert record.architecture is not None
+            context.space.architecture(record.architecture)
+            for metric in (*context.task.metrics, "params", "macs"):
+                assert record.metrics[metric] is not None, metric
+            assert record.fidelity["epochs"] >= 1 and record.seconds > 0
+
+    def test_the_same_seed_gives_the_same_records(self, tmp_path: Path) -> None:
+        first = self._search(self._context(tmp_path / "a", seed=5))
+        second = self._search(self._context(tmp_path / "b", seed=5))
+        assert [_bits(r) for r in first] == [_bits(r) for r in second]
+        other = self._search(self._context(tmp_path / "c", seed=6))
+        assert [_bits(r) for r in first] != [_bits(r) for r in other]
+
+    def test_an_interrupted_search_ends_in_the_same_records(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        whole = self._search(self._context(tmp_path / "a"))
+        monkeypatch.setattr(loop, "SAVE_EVERY_SECONDS", 0.0)
+        save, left = loop._save, 2
+
+        def stop(*arguments: Any) -> None:
+            nonlocal left
+            save(*arguments)
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(loop, "_save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            self._search(self._context(tmp_path / "b"))
+        monkeypatch.setattr(loop, "_save", save)
+        resumed = self._search(self._context(tmp_path / "b"))
+        assert [_bits(r) for r in resumed] == [_bits(r) for r in whole]
+
+    def test_a_longer_time_is_a_larger_plan_that_repeats(self, tmp_path: Path) -> None:
+        strategy = self.make_strategy()
+        short = strategy.plan(self._context(tmp_path / "a"), Budget.parse("1s"))
+        long = strategy.plan(self._context(tmp_path / "b"), Budget.parse("60s"))
+        assert set(short) == set(long) and all(value >= 1 for value in short.values())
+        assert sum(long.values()) > sum(short.values())
+
+    def test_a_budget_of_other_units_is_refused(self, tmp_path: Path) -> None:
+        strategy = self.make_strategy()
+        unit = next(u for u in ("trials", "steps", "epochs") if u not in strategy.units)
+        with pytest.raises(UsageError, match=f"{unit}=3"):
+            strategy.plan(self._context(tmp_path), Budget.parse(f"{unit}=3"))
+
+    def test_limits_are_kept_or_refused(self, tmp_path: Path) -> None:
+        context = self._context(tmp_path)
+        networks = [
+            context.space.build(a, context.task.input_shape, context.task.outputs)
+            for a in context.space.sample(9)
+        ]
+        sizes = sorted(sum(p.numel() for p in n.parameters()) for n in networks)
+        limit = f"params<={sizes[len(sizes) // 2]}"
+        context = self._context(tmp_path, objectives=("accuracy", limit))
+        strategy = self.make_strategy()
+        if not strategy.keeps_limits:
+            with pytest.raises(UsageError, match="params"):
+                strategy.check(context.space, context.objectives)
+            return
+        strategy.check(context.space, context.objectives)
+        for record in self._search(context):
+            assert all(o.allows(record.metrics) for o in context.objectives)
+
+    def test_a_supernet_is_asked_for_where_it_is_needed(self, tmp_path: Path) -> None:
+        strategy = self.make_strategy()
+        plain = SearchSpace("plain", [Choice("a", (1, 2))])
+        objectives = parse_objectives((), ["accuracy"])
+        if strategy.needs_supernet:
+            with pytest.raises(UsageError, match="plain"):
+                strategy.check(plain, objectives)
+        else:
+            strategy.check(plain, objectives)
+
+
+def _bits(record: Record) -> tuple[Any, ...]:
+    """What must repeat: all but the seconds and measured latency."""
+    metrics = {k: v for k, v in record.metrics.items() if k != "latency_ms"}
+    return record.step, record.architecture, record.fidelity, metrics, record.detail
