@@ -172,7 +172,7 @@ def bench(
     if not name:
         print("\n".join(benches.names()))
         return
-    benches.run(name, json=json, plot=plot)
+    print(benches.render(benches.run(name, json=json, plot=plot)))
 
 
 @contextmanager

@@ -6,9 +6,11 @@ A benchmark first runs the contract test of its op, and measures nothing when th
 from __future__ import annotations
 
 import importlib
-import json as json_format
 from pathlib import Path
 from typing import Any
+
+from nas_domains.core.errors import UsageError
+from nas_domains.core.files import write_atomic, write_json
 
 __all__ = ["names", "render", "run"]
 
@@ -40,11 +42,11 @@ def run(
         ``{"name", "header", "cases": [{"case", "bytes", "floor", "rows"}]}``, times in seconds.
 
     Raises:
-        ValueError: if there is no benchmark of that name.
-        RuntimeError: if the op's contract test fails.
+        UsageError: There is no benchmark of that name, the op's contract test fails, or a file
+            cannot be written.
     """
     if name not in _ENTRIES:
-        raise ValueError(f"There is no benchmark {name!r}; use one of {', '.join(names())}.")
+        raise UsageError(f"There is no benchmark {name!r}; use one of {', '.join(names())}.")
     from nas_domains.bench.harness import header
     from nas_domains.testing.op_checks import check_op
 
@@ -52,12 +54,12 @@ def run(
     try:
         check_op(entry.SAMPLE)
     except AssertionError as error:
-        raise RuntimeError(
+        raise UsageError(
             f"The contract test of {entry.SAMPLE.name} fails, so nothing is measured: {error}."
         ) from error
     result = {"name": name, "header": header(device), "cases": entry.measure(rounds, device)}
     if json is not None:
-        Path(json).write_text(json_format.dumps(result, indent=2) + "\n")
+        write_json(Path(json), result)
     if plot is not None:
         _draw(result, Path(plot))
     return result
@@ -79,13 +81,11 @@ def render(result: dict[str, Any]) -> str:
 
 
 def _draw(result: dict[str, Any], path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     cases = result["cases"]
-    figure, axes = pyplot.subplots(1, len(cases), figsize=(4 * len(cases), 3.5), squeeze=False)
+    figure = Figure(figsize=(4 * len(cases), 3.5), layout="constrained")
+    axes = figure.subplots(1, len(cases), squeeze=False)
     for axis, case in zip(axes[0], cases, strict=True):
         rows = case["rows"]
         axis.bar([row["variant"] for row in rows], [1e3 * row["median"] for row in rows])
@@ -96,6 +96,4 @@ def _draw(result: dict[str, Any], path: Path) -> None:
     axes[0][0].set_ylabel("median, ms")
     header = result["header"]
     figure.suptitle(f"{result['name']}: {header['processor']}, {header['threads']} threads")
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    write_atomic(path, lambda file: figure.savefig(file, dpi=120, format="png"))

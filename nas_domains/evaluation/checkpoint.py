@@ -25,7 +25,14 @@ def save(path: Path, state: Any) -> None:
     """
     tensors: dict[str, Tensor] = {}
     structure = json.dumps(_flatten(state, tensors))
-    write_atomic(path, lambda file: save_file(tensors, file, metadata={"state": structure}))
+
+    def write(file: Path) -> None:
+        try:
+            save_file(tensors, file, metadata={"state": structure})
+        except SafetensorError as error:  # so it reports a full disk
+            raise OSError(str(error)) from None
+
+    write_atomic(path, write)
 
 
 def load(path: Path) -> Any:

@@ -1,6 +1,7 @@
 """Candidates: the operations that an edge of a cell may take, in 1, 2 or 3 dimensions."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +11,32 @@ from ..core.errors import UsageError
 Candidate = Callable[[int, int, bool, int], nn.Module]
 """(channels, stride, affine, dims) -> module from [B, channels, ...] to [B, channels, ...]."""
 
+
+class AvgPool3d(nn.AvgPool3d):
+    """Torch's, which refuses sides below the window, as those of a small volume come to be.
+
+    There it is a mean over the last two sides, then one over the first: windows are boxes, so the
+    counts that leave the padding out multiply.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, D, H, W] -> [B, C, ...]."""
+        k, s, p = int(self.kernel_size), int(self.stride), int(self.padding)  # type: ignore[arg-type]
+        if min(x.shape[2:]) >= k:
+            return super().forward(x)
+        pool = partial(
+            nn.functional.avg_pool2d,
+            ceil_mode=self.ceil_mode,
+            count_include_pad=self.count_include_pad,
+        )
+        planes = pool(x.flatten(1, 2), k, s, p).unflatten(1, x.shape[1:3])
+        return pool(planes.flatten(3), (k, 1), (s, 1), (p, 0)).unflatten(3, planes.shape[3:])
+
+
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 MAX_POOL = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
-AVG_POOL = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
+AVG_POOL = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: AvgPool3d}
 
 
 def check_dims(dims: int) -> int:

@@ -7,6 +7,7 @@ import pytest
 
 from nas_domains import bench
 from nas_domains.bench import harness, weighted_sum
+from nas_domains.core.errors import UsageError
 from nas_domains.testing.op_samples import OpCase
 
 
@@ -38,7 +39,7 @@ def test_nothing_is_measured_on_a_red_contract(monkeypatch):
     )
     monkeypatch.setattr(weighted_sum, "SAMPLE", broken)
     monkeypatch.setattr(weighted_sum, "measure", lambda *args: pytest.fail("it was measured"))
-    with pytest.raises(RuntimeError, match="contract test of weighted_sum fails"):
+    with pytest.raises(UsageError, match="contract test of weighted_sum fails"):
         bench.run("weighted-sum")
 
 
