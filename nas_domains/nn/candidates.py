@@ -29,8 +29,10 @@ class AvgPool3d(nn.AvgPool3d):
             ceil_mode=self.ceil_mode,
             count_include_pad=self.count_include_pad,
         )
-        planes = pool(x.flatten(1, 2), k, s, p).unflatten(1, x.shape[1:3])
-        return pool(planes.flatten(3), (k, 1), (s, 1), (p, 0)).unflatten(3, planes.shape[3:])
+        planes: Tensor = pool(x.flatten(1, 2), k, s, p)
+        sides = planes.shape[2:]
+        out: Tensor = pool(planes.reshape(*x.shape[:3], -1), (k, 1), (s, 1), (p, 0))
+        return out.reshape(*out.shape[:3], *sides)
 
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
