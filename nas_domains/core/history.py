@@ -110,7 +110,7 @@ class History:
         """Takes out the records of a stage that starts anew (after the batch had to be halved)."""
         kept = [r for r in self.records if r.stage != stage]
         write_text(self.path, "".join(json.dumps(asdict(r)) + "\n" for r in kept))
-        self.records, self._known = [], {}
+        self.records, self._known, self._cut = [], {}, None
         for record in kept:
             self._keep(record)
 
