@@ -62,7 +62,8 @@ def _fingerprints_elsewhere(module: str) -> dict[str, str]:
 
 def _subclasses(base: type) -> list[type]:
     """Those that say how their space is made."""
-    found = [c for child in base.__subclasses__() for c in _subclasses(child)]
+    children: list[type] = base.__subclasses__()
+    found = [c for child in children for c in _subclasses(child)]
     makes = getattr(base, "make_space", None) is not SpaceContract.make_space
     return [base, *found] if makes else found
 
