@@ -141,3 +141,15 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     with refused("no such folder", "make room"):
         history.add(record())
     assert len(history) == 0, "what is not on the disk is not known either"
+
+
+def test_a_stage_may_be_dropped_from_a_file_cut_short(path):
+    history = History(path)
+    history.add(record(0, "train/winner/0"))
+    history.add(record(0))
+    history.add(record(1))
+    path.write_bytes(path.read_bytes()[:-5])
+    history = History(path)
+    history.drop("train/winner/0")
+    history.add(record(1))
+    assert list(History(path)) == [record(0), record(1)]
