@@ -11,8 +11,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .core import registry
-from .core.errors import UsageError
+# Threads of OpenMP that spin while they wait stand still together where other work takes a core: a
+# search step became ten times slower. Read when torch is imported, which no command has done yet.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+from .core import registry  # noqa: E402
+from .core.errors import UsageError  # noqa: E402
 
 app = typer.Typer(
     help="Searches, trains, explains and exports neural networks for your data and device.",

@@ -104,7 +104,10 @@ class Objective:
 
 
 def parse_objectives(texts: Sequence[str], metrics: Sequence[str]) -> list[Objective]:
-    """Reads several objectives; without a goal among them, the task's first metric is put first.
+    """Reads several objectives, goals first.
+
+    Where all have limits, the task's first metric is the goal: with its limit where it has one,
+    else put in.
 
     Raises:
         UsageError: As :meth:`Objective.parse`, or a metric named twice.
@@ -116,11 +119,12 @@ def parse_objectives(texts: Sequence[str], metrics: Sequence[str]) -> list[Objec
                 f"The objective {objective.metric!r} is given twice: name it once, "
                 "with its limit if it has one."
             )
-    if all(o.limit is not None for o in parsed):
-        goal = next((m for m in metrics if m not in {o.metric for o in parsed}), None)
-        if goal is not None:
-            parsed.insert(0, Objective.parse(goal, metrics))
-    return sorted(parsed, key=lambda o: o.limit is not None)
+    if any(o.limit is None for o in parsed):
+        return sorted(parsed, key=lambda o: o.limit is not None)
+    goal = metrics[0]
+    if all(o.metric != goal for o in parsed):
+        parsed.append(Objective.parse(goal, metrics))
+    return sorted(parsed, key=lambda o: o.metric != goal)
 
 
 def pareto(scores: Sequence[Sequence[float]]) -> list[int]:

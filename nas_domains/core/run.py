@@ -106,6 +106,10 @@ class Run:
                 f"Cannot write in {str(self.path)!r} ({error.strerror}): choose another --out."
             ) from None
         self._lock = lock
+        # What a kill left of a file that was being written; see write_atomic.
+        for part in self.path.rglob(".*"):
+            if part.is_file():
+                part.unlink(missing_ok=True)
 
     def unlock(self) -> None:
         """Gives the directory back."""

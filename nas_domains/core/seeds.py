@@ -13,7 +13,9 @@ import torch
 
 def derive(seed: int, *place: int | str) -> int:
     """A seed of 63 bits for a place such as ("train/winner/0", 17)."""
-    digest = hashlib.blake2b(repr((seed, *place)).encode(), digest_size=8).digest()
+    # A numpy integer is written otherwise than the int that it equals.
+    plain = tuple(p if isinstance(p, str) else int(p) for p in (seed, *place))
+    digest = hashlib.blake2b(repr(plain).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 

@@ -97,7 +97,7 @@ class Supernet(nn.Module):
         )
         state = self.body.state_dict()
         network.load_state_dict(
-            {key: state[self._source(key, genotype)].clone() for key in network.state_dict()}
+            {key: state[self._source(key, genotype)] for key in network.state_dict()}
         )
         network.train(self.training)
         return network

@@ -97,8 +97,10 @@ def test_scores_make_larger_better_and_missing_worst():
         (["latency_ms<=5"], ["accuracy", "latency_ms<=5"]),
         (["latency_ms<=5", "auc"], ["auc", "latency_ms<=5"]),
         (["auc", "accuracy", "params<=10"], ["auc", "accuracy", "params<=10"]),
-        # A limited metric is no goal: the next of the task's metrics is.
-        (["accuracy>=0.9"], ["auc", "accuracy>=0.9"]),
+        # Its limit does not stop the first metric from being what is made large.
+        (["accuracy>=0.9"], ["accuracy>=0.9"]),
+        (["params<=10", "accuracy>=0.9"], ["accuracy>=0.9", "params<=10"]),
+        (["auc>=0.9"], ["accuracy", "auc>=0.9"]),
     ],
 )
 def test_goals_stand_first_and_one_is_put_in(texts, expected):

@@ -208,3 +208,12 @@ def test_the_configuration_is_plain_text_in_its_order(run):
     lines = (run.path / CONFIG).read_text(encoding="utf-8").splitlines()
     assert lines[:2] == ["space: darts:cells=2", "seed: 1"]
     json.dumps(Run.open(run.path).config)
+
+
+def test_what_a_kill_left_of_a_file_is_cleared(tmp_path):
+    run = Run.create(tmp_path / "a", {"space": "x"})
+    left = run.folder("checkpoints") / ".search.safetensors.abc"
+    left.write_bytes(b"half")
+    run.unlock()
+    Run.open(tmp_path / "a").lock()
+    assert not left.exists()

@@ -42,3 +42,7 @@ def test_places_do_not_run_into_each_other():
 
 def test_seeds_are_the_same_in_every_process_and_version():
     assert derive(7, "train/winner/0", 17) == 4_899_280_196_160_819_231
+
+
+def test_a_numpy_integer_is_the_int_that_it_equals():
+    assert derive(int(np.int64(3)), "a", 7) == derive(np.int64(3), "a", np.int32(7))
