@@ -56,7 +56,7 @@ def test_the_comparison_is_that_of_its_rows(finished: nd.Run) -> None:
     assert baseline["mean"] == pytest.approx(float(accuracies.mean()))
     assert baseline["std"] == pytest.approx(float(accuracies.std()))
     gain = baseline["winner_beats_mean_by"]
-    winner = finished.best["metrics"]["accuracy"]
+    winner = finished.best.metrics["accuracy"]
     assert gain["difference"] == pytest.approx(winner - baseline["mean"])
     assert gain["standard_error"] == pytest.approx(baseline["std"] * (1 / 3 + 1) ** 0.5)
 
@@ -67,7 +67,7 @@ def test_the_loaded_network_scores_what_the_result_says(finished: nd.Run) -> Non
     x, y = images(24, 2).tensors
     with torch.no_grad():
         accuracy = (network(x).argmax(1) == y).double().mean()
-    assert float(accuracy) == pytest.approx(finished.best["metrics"]["accuracy"])
+    assert float(accuracy) == pytest.approx(finished.best.metrics["accuracy"])
 
 
 def test_the_same_seed_and_plan_give_the_same_bits(finished: nd.Run, tmp_path: Path) -> None:
@@ -130,16 +130,16 @@ def test_random_search_keeps_limits_and_weighs_goals(tmp_path: Path) -> None:
     assert run.config["strategy"] == "random"
     records = run.history.of("search")
     assert len(records) == 6 and all(r.metrics["params"] <= 700 for r in records)
-    assert run.best["metrics"]["params"] <= 700
+    assert run.best.metrics["params"] <= 700
     assert all(m["params"] <= 700 for m in run.result["random_baseline"]["metrics"])
     assert run.result["objectives"] == ["accuracy", "latency_ms", "params<=700"]
     values = {r.metrics["accuracy"] for r in records}
-    assert run.best["search_metrics"]["accuracy"] == max(values)
+    assert run.result["best"]["search_metrics"]["accuracy"] == max(values)
     for point in run.pareto:
         assert not any(
-            r.metrics["accuracy"] >= point["metrics"]["accuracy"]
-            and r.metrics["latency_ms"] < point["metrics"]["latency_ms"]
-            and r.metrics["params"] <= point["metrics"]["params"]
+            r.metrics["accuracy"] >= point.metrics["accuracy"]
+            and r.metrics["latency_ms"] < point.metrics["latency_ms"]
+            and r.metrics["params"] <= point.metrics["params"]
             for r in records
         )
 
@@ -248,7 +248,7 @@ def test_without_validation_there_is_a_network_and_no_baseline(tmp_path: Path) -
 def test_several_seeds_give_the_winner_a_spread(tmp_path: Path) -> None:
     run = nd.search(SPACE, make_task(), out=tmp_path / "a", train_seeds=2, randoms=2, **SMALL)
     values = [run.history.find(f"test/winner/{s}", 0).metrics["accuracy"] for s in range(2)]
-    assert run.best["metrics"]["accuracy"] == pytest.approx(sum(values) / 2)
+    assert run.best.metrics["accuracy"] == pytest.approx(sum(values) / 2)
 
 
 class Counted(torch.utils.data.Dataset):  # type: ignore[type-arg]

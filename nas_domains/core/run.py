@@ -6,16 +6,24 @@ import shutil
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from filelock import FileLock, Timeout
 
+from .architecture import Architecture
 from .errors import UsageError
 from .files import write_json, write_text
 from .history import History
 
 CONFIG, RESULT, HISTORY, LOCK = "config.yaml", "result.json", "history.jsonl", "lock"
+
+
+class Scored(NamedTuple):
+    """An architecture and what it scored."""
+
+    architecture: Architecture
+    metrics: dict[str, float | None]
 
 
 class Run:
@@ -169,16 +177,18 @@ class Run:
         write_json(self.path / RESULT, dict(result))
 
     @property
-    def best(self) -> dict[str, Any]:
-        """The winner: {"architecture": {choice: option}, "metrics": {...}}."""
-        best: dict[str, Any] = self.result["best"]
-        return best
+    def best(self) -> Scored:
+        """The winner, with its metrics on the test split."""
+        return self._scored(self.result["best"])
 
     @property
-    def pareto(self) -> list[dict[str, Any]]:
-        """The searched architectures that no other dominates, of the search's own metrics."""
-        front: list[dict[str, Any]] = self.result["pareto"]
-        return front
+    def pareto(self) -> list[Scored]:
+        """The searched architectures that no other dominates, with the search's own metrics."""
+        return [self._scored(point) for point in self.result["pareto"]]
+
+    def _scored(self, content: Mapping[str, Any]) -> Scored:
+        choices = tuple(content["architecture"].items())
+        return Scored(Architecture(choices, self.config["space_fingerprint"]), content["metrics"])
 
     def report(self) -> Path:
         """Writes ``report.html`` and returns its path."""

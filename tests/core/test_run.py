@@ -7,11 +7,18 @@ import sys
 
 import pytest
 
+from nas_domains.core.architecture import Architecture
 from nas_domains.core.history import Record
 from nas_domains.core.run import CONFIG, LOCK, RESULT, Run
 from tests.core.refusal import refused
 
-CONFIG_OF_TESTS = {"space": "darts:cells=2", "seed": 1, "plan": {"epochs": 2}, "data": None}
+CONFIG_OF_TESTS = {
+    "space": "darts:cells=2",
+    "seed": 1,
+    "plan": {"epochs": 2},
+    "data": None,
+    "space_fingerprint": "0123",
+}
 
 
 def tree(path):
@@ -46,10 +53,13 @@ def test_create_takes_an_empty_folder(tmp_path):
 
 
 def test_result_is_there_once_the_run_has_finished(run):
-    run.save_result({"best": {"metrics": {"accuracy": float("nan")}}, "pareto": [{"a": 1}]})
+    point = {"architecture": {"op": "skip"}, "metrics": {"accuracy": float("nan")}}
+    run.save_result({"best": point, "pareto": [point]})
     again = Run.open(run.path)
     assert again.finished
-    assert again.best == {"metrics": {"accuracy": None}} and again.pareto == [{"a": 1}]
+    for found in (again.best, *again.pareto):
+        assert found.architecture == Architecture((("op", "skip"),), "0123")
+        assert found.metrics == {"accuracy": None}
 
 
 def test_history_is_kept_in_the_directory(run):

@@ -49,7 +49,7 @@ def test_real_search_draws_both_cells_and_all_edges(searched):
     read = page(searched)
     assert sum('class="cell"' in d for d in read.drawings) == 2
     assert sum('class="panel"' in d for d in read.drawings) == 28
-    chosen = {v for k, v in searched.best["architecture"].items() if not k.endswith("inputs")}
+    chosen = {v for k, v in searched.best.architecture.items() if not k.endswith("inputs")}
     pills = [d for d in read.drawings if 'class="cell"' in d]
     assert all(any(f">{name}</text>" in d for d in pills) for name in chosen)
 
