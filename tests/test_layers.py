@@ -19,7 +19,7 @@ LAYERS = [
     ["strategies"],
     ["vision", "medical", "text", "speech"],
     ["report", "export", "bench", "testing"],
-    ["search", "compose", "cli"],
+    ["work", "compose", "cli"],
     ["__init__", "__main__"],
 ]
 LAYER = {name: level for level, names in enumerate(LAYERS) for name in names}

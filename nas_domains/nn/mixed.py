@@ -28,7 +28,9 @@ class MixedOp(nn.Module):
         )
         # A candidate that gives zeros needs no memory traffic and gets no gradient, only a place
         # among the weights.
-        self._live = [i for i, c in enumerate(self.candidates.values()) if not isinstance(c, Zero)]
+        live = [i for i, c in enumerate(self.candidates.values()) if not isinstance(c, Zero)]
+        self.live: Tensor
+        self.register_buffer("live", torch.tensor(live), persistent=False)
 
     def forward(self, x: Tensor, weights: Tensor | int) -> Tensor:
         """The weighted sum, or one candidate alone.
@@ -44,7 +46,5 @@ class MixedOp(nn.Module):
         if isinstance(weights, int):
             chosen: Tensor = modules[weights](x)
             return chosen
-        outputs = [modules[i](x) for i in self._live]
-        if len(outputs) < len(modules):
-            weights = weights[torch.tensor(self._live, device=weights.device)]
-        return weighted_sum(outputs, weights.to(outputs[0].dtype))
+        outputs = [module(x) for module in modules if not isinstance(module, Zero)]
+        return weighted_sum(outputs, weights.index_select(0, self.live))

@@ -1,0 +1,234 @@
+"""What a run does, from its plan to its report."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from .core.budget import Budget
+from .core.files import write_json
+from .core.history import Record
+from .core.objective import Objective, parse_objectives
+from .core.progress import Reporter
+from .core.registry import baselines, strategies
+from .core.run import Run
+from .core.space import SearchSpace
+from .core.task import Task
+from .evaluation import compare
+from .evaluation.context import Context, is_out_of_memory, make_accelerator
+from .evaluation.select import choose, front
+from .hardware.environment import describe_environment
+from .ops import active
+from .strategies.base import Strategy
+from .strategies.blackbox import draw
+
+SEARCH = "search"
+T = TypeVar("T")
+
+
+@dataclass
+class Work:
+    """A checked request, ready to fill a run.
+
+    Attributes:
+        config: What was asked for, as it stands in ``config.yaml``.
+        space: The space.
+        task: The task, with the recipe that was asked for.
+        strategy: The strategy.
+        reporter: Shows progress.
+    """
+
+    config: dict[str, Any]
+    space: SearchSpace
+    task: Task
+    strategy: Strategy
+    reporter: Reporter
+
+    @staticmethod
+    def prepare(
+        config: dict[str, Any], space: SearchSpace, task: Task, reporter: Reporter
+    ) -> "Work":
+        """Checks that a request can be done, before anything is written.
+
+        Raises:
+            UsageError: What the request asks for does not fit together.
+        """
+        if config["recipe"]:
+            task = task.with_recipe(**config["recipe"])
+        strategy: Strategy = strategies.get(config["strategy"])
+        work = Work(config, space, task, strategy, reporter)
+        strategy.check(space, work.objectives)
+        Budget.parse(config["budget"] or strategy.usual).only(*strategy.units)
+        Budget.parse(config["train_budget"] or "epochs=1").only("epochs")
+        space.build(space.sample(1)[0], task.input_shape, task.outputs)
+        return work
+
+    @property
+    def objectives(self) -> list[Objective]:
+        """Goals first, then limits."""
+        return parse_objectives(self.config["objectives"], list(self.task.metrics))
+
+    def finish(self, run: Run) -> Run:
+        """Plans what is not planned, searches, compares, and writes the result and the report."""
+        self.config = run.config
+        write_json(run.path / "environment.json", describe_environment(self.config["device"]))
+        context = self._context(run)
+        if "reference" in active(self.config["device"]).values():
+            self.reporter.say(
+                "No compiled kernel for this device: ops run on the slower PyTorch reference "
+                "(nas-domains doctor says more)."
+            )
+        self._roomy(run, context, (), lambda: self._plan(run, context))
+        self._roomy(
+            run,
+            context,
+            ("search", "trial/"),
+            lambda: self.strategy.search(context, run.config["plan"]["search"]),
+        )
+        records = context.history.of(SEARCH)
+        winner = choose(context, records)
+        rows = self._rows(context, winner)
+        plan = run.config["plan"]["train"]
+        self._roomy(
+            run,
+            context,
+            ("train/", "test/"),
+            lambda: compare.train_rows(
+                context,
+                rows,
+                epochs=plan["epochs"],
+                seeds=self.config["train_seeds"],
+                best=run.folder("best"),
+            ),
+        )
+        result = self._result(context, records, winner, rows)
+        for limit in context.objectives:
+            if not limit.allows(result["best"]["metrics"]):
+                self.reporter.say(
+                    f"Measured again after full training, the winner does not keep {limit}: it "
+                    f"has {result['best']['metrics'][limit.metric]:g}."
+                )
+        run.save_result(result)
+        run.report()
+        return run
+
+    def _context(self, run: Run) -> Context:
+        return Context(
+            space=self.space,
+            task=self.task,
+            objectives=self.objectives,
+            seed=self.config["seed"],
+            accelerator=make_accelerator(self.config["device"], self.config["precision"]),
+            history=run.history,
+            checkpoints=run.folder("checkpoints"),
+            reporter=self.reporter,
+            batch_size=self.config.get("plan", {}).get("batch_size", 0),
+        )
+
+    def _roomy(
+        self, run: Run, context: Context, stages: tuple[str, ...], work: Callable[[], T]
+    ) -> T:
+        """Does some work; where memory runs out, halves the batch and does it anew."""
+        while True:
+            try:
+                return work()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or context.batch_size <= 1:
+                    raise
+            context.batch_size //= 2
+            self.reporter.say(
+                f"Out of memory: the batch is halved to {context.batch_size} from here on."
+            )
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            for stage in {r.stage for r in context.history if r.stage.startswith(stages or "\0")}:
+                context.history.drop(stage)
+            for stage in stages:
+                for path in sorted(context.checkpoints.glob(f"{stage.rstrip('/')}*/**/*")):
+                    path.unlink() if path.is_file() else None
+                (context.checkpoints / f"{stage}.safetensors").unlink(missing_ok=True)
+            if "plan" in run.config:
+                run.config["plan"]["batch_size"] = context.batch_size
+                run.save_config()
+
+    def _plan(self, run: Run, context: Context) -> None:
+        if "plan" in run.config:
+            return
+        config = self.config
+        budget = Budget.parse(config["budget"] or self.strategy.usual)
+        training = Budget.parse(config["train_budget"] or f"epochs={self.task.recipe.epochs}")
+        self.reporter.say("Planning: timing a few steps ...")
+        found = self.strategy.plan(context, budget)
+        rows = self._rows(context, None)
+        if not rows:
+            rows = [compare.architecture_row(context, "plan", self.space.sample(1)[0])]
+        epochs = compare.plan_epochs(context, training, rows)
+        run.config["plan"] = {
+            "batch_size": context.batch_size,
+            "search": found,
+            "train": {"epochs": epochs},
+        }
+        run.save_config()
+        shown = ", ".join(f"{n} {unit}" for unit, n in found.items())
+        self.reporter.say(f"Plan: search {shown}; {epochs} epochs for each full training")
+
+    def _rows(self, context: Context, winner: Record | None) -> list[compare.Row]:
+        rows = []
+        if winner is not None:
+            assert winner.architecture is not None
+            architecture = self.space.architecture(winner.architecture)
+            rows.append(compare.architecture_row(context, compare.WINNER, architecture))
+        if self.config["validate"]:
+            for i in range(self.config["randoms"]):
+                architecture, _ = draw(context, "random", i)
+                rows.append(compare.architecture_row(context, f"random/{i}", architecture))
+            rows += hand_made(self.task)
+        return rows
+
+    def _result(
+        self, context: Context, records: list[Record], winner: Record, rows: list[compare.Row]
+    ) -> dict[str, Any]:
+        summary = compare.summarise(context, rows, self.config["train_seeds"])
+        assert winner.architecture is not None
+        architecture = self.space.architecture(winner.architecture)
+        best: dict[str, Any] = {
+            "architecture": dict(architecture),
+            "metrics": summary["best_metrics"],
+            "search_metrics": dict(winner.metrics),
+            "step": winner.step,
+        }
+        arch_str = getattr(self.space, "arch_str", None)
+        if arch_str is not None:
+            best["arch_str"] = arch_str(architecture)
+        tests = [r for r in context.history if r.stage.startswith("test/")]
+        return {
+            "space": self.config["space"],
+            "strategy": self.config["strategy"],
+            "seed": self.config["seed"],
+            "plan": self.config["plan"],
+            "objectives": [str(o) for o in context.objectives],
+            "best": best,
+            "random_baseline": summary["random_baseline"],
+            "baselines": summary["baselines"],
+            "pareto": front(context, records),
+            "search_seconds": sum(r.seconds for r in records),
+            "train_seconds": sum(r.seconds + r.detail["train_seconds"] for r in tests),
+            "environment": describe_environment(self.config["device"]),
+        }
+
+
+def hand_made(task: Task) -> list[compare.Row]:
+    """The rows of the domain's hand-made networks; images made in Python count as vision."""
+    domain = task.domain or ("vision" if len(task.input_shape) == 3 else "")
+    if domain not in baselines:
+        return []
+    networks = baselines.load(domain)
+    # Built anew for each training, so that its weights come from that training's seed.
+    return [compare.Row(name, partial(_one, networks, task, name)) for name in networks(task)]
+
+
+def _one(networks: Callable[[Task], dict[str, nn.Module]], task: Task, name: str) -> nn.Module:
+    return networks(task)[name]
