@@ -25,6 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+STOPPED = 130
+"""Status of a process that Ctrl-C ended."""
+
 RunPath = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
 
 
@@ -44,7 +47,7 @@ def search(
     train_budget: Annotated[
         str | None, typer.Option(help="Of each full training: 2m, epochs=30.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of everything random but the split.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     validate: Annotated[
@@ -60,10 +63,10 @@ def search(
     quiet: Annotated[bool, typer.Option(help="Show no progress.")] = False,
 ) -> None:
     """Searches a network for data, trains it, and compares it with random and hand-made ones."""
-    from .compose import search as run_search
-
     options = {"split": split, "augment": augment, "size": size}
     with _stoppable(out):
+        from .compose import search as run_search
+
         run = run_search(
             space,
             data,
@@ -90,9 +93,9 @@ def search(
 @app.command()
 def resume(run: RunPath, quiet: bool = False) -> None:
     """Goes on with a run that was stopped; of a finished one it prints the result."""
-    from .compose import resume as resume_run
-
     with _stoppable(run):
+        from .compose import resume as resume_run
+
         finished = resume_run(run, quiet=quiet)
     _show(finished)
 
@@ -187,7 +190,7 @@ def _stoppable(path: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         begun = (path / "config.yaml").exists()
         how = f"nas-domains resume {path} goes on from here" if begun else "nothing was begun"
-        sys.exit(_say(f"Stopped: {how}.", 130))
+        sys.exit(_say(f"Stopped: {how}.", STOPPED))
 
 
 def _parse_recipe(text: str | None) -> dict[str, Any]:
@@ -246,9 +249,11 @@ def _number(value: float | None) -> str:
 def main() -> None:
     """Entry point: a mistake of the user is one sentence and status 2, Ctrl-C is status 130."""
     try:
-        sys.exit(app(standalone_mode=False))
+        status = app(standalone_mode=False)
     except UsageError as error:
         sys.exit(_say(str(error), 2))
+    except (KeyboardInterrupt, typer.Abort):
+        status = STOPPED
     except BrokenPipeError:
         os._exit(1)
     except Exception as error:
@@ -259,6 +264,7 @@ def main() -> None:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "nas-domains"
         sys.exit(_say(f"{message().rstrip('.')}: see {command} --help.", 2))
+    sys.exit(_say("Stopped.", STOPPED) if status == STOPPED else status)
 
 
 def _say(text: str, status: int) -> int:

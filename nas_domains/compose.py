@@ -1,15 +1,18 @@
 """The one entry that composes all of it: ``search`` and ``resume``."""
 
+import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from .core.errors import UsageError
+from .core.files import plain
 from .core.progress import Reporter
 from .core.registry import spaces
-from .core.run import Run
+from .core.run import REPORT, Run
 from .core.space import SearchSpace, load_space
 from .core.task import Task, load_task
 from .evaluation.context import resolve_device, resolve_precision
@@ -65,6 +68,7 @@ def search(
     Raises:
         UsageError: Anything wrong with an input or option; nothing is left behind.
     """
+    task_options, recipe, seed = plain(task_options or {}), plain(recipe or {}), int(seed)
     if randoms < 1 or train_seeds < 1:
         raise UsageError("--randoms and --train-seeds must be at least 1.")
     if plan is not None and (budget or train_budget):
@@ -86,10 +90,11 @@ def search(
         "space": space if isinstance(space, str) else space.name,
         "space_config": dict(made_space.config),
         "space_fingerprint": made_space.fingerprint,
-        "task": task if isinstance(task, str) else None,
+        # As a full path, so that the run resumes from any folder.
+        "task": None if isinstance(task, Task) else _place(task),
         "task_name": loaded.name,
         "domain": domain,
-        "task_options": task_options or {},
+        "task_options": task_options,
         "task_fingerprint": loaded.fingerprint(),
         "notes": list(loaded.notes),
         "strategy": name,
@@ -103,12 +108,22 @@ def search(
         "validate": validate,
         "randoms": randoms,
         "train_seeds": train_seeds,
-        "recipe": recipe or {},
+        "recipe": recipe,
     }
     if plan is not None:
         config["plan"] = _plan_of(plan, name)
+        config["plan_from"] = str(plan)
     work = Work.prepare(config, made_space, loaded, reporter)
-    config["batch_size_asked"] = work.task.recipe.batch_size
+    config["recipe_used"] = asdict(work.task.recipe)
+    if (
+        plan is not None
+        and recipe.get("batch_size", config["plan"]["batch_size"])
+        != (config["plan"]["batch_size"])
+    ):
+        raise UsageError(
+            f"The plan of {str(plan)!r} has a batch of {config['plan']['batch_size']}: leave "
+            "batch_size out of --recipe."
+        )
     run = Run.create(out, config)
     try:
         return work.finish(run)
@@ -140,48 +155,70 @@ def resume(
     """
     run = Run.open(path)
     if run.finished:
-        return run
-    config = run.config
+        return _with_report(run)
+    run.lock()
+    try:
+        # Read again: another process may have planned or ended it before the lock was ours.
+        run.config = Run.open(path).config
+        if run.finished:
+            return _with_report(run)
+        return _prepare_again(run, space, task, Reporter(quiet)).finish(run)
+    finally:
+        run.unlock()
+
+
+def _with_report(run: Run) -> Run:
+    """A kill may have come between the result and the report."""
+    if not (run.path / REPORT).exists():
+        run.report()
+    return run
+
+
+def _prepare_again(
+    run: Run, space: SearchSpace | None, task: Task | None, reporter: Reporter
+) -> Work:
+    """The work of a run that exists, on the space and the data that it began with."""
+    config, path = run.config, str(run.path)
     if space is None:
-        if config["space"].partition(":")[0] not in spaces:
+        name = config["space"].partition(":")[0]
+        if name not in spaces:
             raise UsageError(
-                f"The space {config['space']!r} of {str(path)!r} is not registered: pass it as "
+                f"The space {config['space']!r} of {path!r} is not registered: pass it as "
                 "nas_domains.resume(..., space=...)."
             )
-        space = spaces.get(config["space"].partition(":")[0], **config["space_config"])
+        space = spaces.get(name, **config["space_config"])
     if space.fingerprint != config["space_fingerprint"]:
         raise UsageError(
-            f"The run {str(path)!r} was made with another space ({config['space_fingerprint']}, "
+            f"The run {path!r} was made with another space ({config['space_fingerprint']}, "
             f"not {space.fingerprint}): resume it with its own."
         )
     if task is None:
         if config["task"] is None:
             raise UsageError(
-                f"The task {config['task_name']!r} of {str(path)!r} was made in Python: pass it "
+                f"The task {config['task_name']!r} of {path!r} was made in Python: pass it "
                 "as nas_domains.resume(..., task=...)."
             )
         task = _load(config["task"], config["domain"], config["task_options"])
     if task.fingerprint() != config["task_fingerprint"]:
         raise UsageError(
-            f"The data of {config['task_name']!r} is not what the run {str(path)!r} began with: "
+            f"The data of {config['task_name']!r} is not what the run {path!r} began with: "
             "restore it, or start a new run."
         )
     resolve_device(config["device"])
     torch.set_num_threads(config["threads"])
-    work = Work.prepare(config, space, task, Reporter(quiet))
-    run.lock()
-    try:
-        return work.finish(run)
-    finally:
-        run.unlock()
+    return Work.prepare(config, space, task, reporter)
 
 
-def _load(task: str | Task, domain: str | None, options: dict[str, Any] | None) -> Task:
+def _place(task: str) -> str:
+    return os.path.abspath(task) if os.path.exists(task) else task
+
+
+def _load(task: str | Task, domain: str | None, options: dict[str, Any]) -> Task:
     if isinstance(task, Task):
         if domain or options:
             raise UsageError("A task made in Python takes no domain and no options of a loader.")
         return task
-    return load_task(task, domain=domain, **(options or {}))
+    return load_task(task, domain=domain, **options)
 
 
 def _plan_of(path: str | Path, strategy: str) -> dict[str, Any]:

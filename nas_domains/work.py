@@ -9,12 +9,13 @@ import torch
 from torch import nn
 
 from .core.budget import Budget
+from .core.errors import UsageError
 from .core.files import write_json
-from .core.history import Record
+from .core.history import SEARCH, Record
 from .core.objective import Objective, parse_objectives
 from .core.progress import Reporter
 from .core.registry import baselines, strategies
-from .core.run import Run
+from .core.run import BEST, CHECKPOINTS, ENVIRONMENT, Run
 from .core.space import SearchSpace
 from .core.task import Task
 from .evaluation import compare
@@ -25,7 +26,6 @@ from .ops import active
 from .strategies.base import Strategy
 from .strategies.blackbox import draw
 
-SEARCH = "search"
 T = TypeVar("T")
 
 
@@ -56,8 +56,10 @@ class Work:
         Raises:
             UsageError: What the request asks for does not fit together.
         """
-        if config["recipe"]:
-            task = task.with_recipe(**config["recipe"])
+        # A resumed run keeps the whole recipe that it began with.
+        recipe = config.get("recipe_used") or config["recipe"]
+        if recipe:
+            task = task.with_recipe(**recipe)
         strategy: Strategy = strategies.get(config["strategy"])
         work = Work(config, space, task, strategy, reporter)
         strategy.check(space, work.objectives)
@@ -69,12 +71,13 @@ class Work:
     @property
     def objectives(self) -> list[Objective]:
         """Goals first, then limits."""
-        return parse_objectives(self.config["objectives"], list(self.task.metrics))
+        return parse_objectives(self.config["objectives"], self.task.metrics)
 
     def finish(self, run: Run) -> Run:
         """Plans what is not planned, searches, compares, and writes the result and the report."""
         self.config = run.config
-        write_json(run.path / "environment.json", describe_environment(self.config["device"]))
+        if not (run.path / ENVIRONMENT).exists():
+            write_json(run.path / ENVIRONMENT, describe_environment(self.config["device"]))
         context = self._context(run)
         if "reference" in active(self.config["device"]).values():
             self.reporter.say(
@@ -85,7 +88,7 @@ class Work:
         self._roomy(
             run,
             context,
-            ("search", "trial/"),
+            (SEARCH, "trial/"),
             lambda: self.strategy.search(context, run.config["plan"]["search"]),
         )
         records = context.history.of(SEARCH)
@@ -101,15 +104,14 @@ class Work:
                 rows,
                 epochs=plan["epochs"],
                 seeds=self.config["train_seeds"],
-                best=run.folder("best"),
+                best=run.folder(BEST),
             ),
         )
         result = self._result(context, records, winner, rows)
-        for limit in context.objectives:
-            if not limit.allows(result["best"]["metrics"]):
+        for limit, kept in result["limits_kept"].items():
+            if not kept:
                 self.reporter.say(
-                    f"Measured again after full training, the winner does not keep {limit}: it "
-                    f"has {result['best']['metrics'][limit.metric]:g}."
+                    f"Measured again after full training, the winner does not keep {limit}."
                 )
         run.save_result(result)
         run.report()
@@ -123,7 +125,7 @@ class Work:
             seed=self.config["seed"],
             accelerator=make_accelerator(self.config["device"], self.config["precision"]),
             history=run.history,
-            checkpoints=run.folder("checkpoints"),
+            checkpoints=run.folder(CHECKPOINTS),
             reporter=self.reporter,
             batch_size=self.config.get("plan", {}).get("batch_size", 0),
         )
@@ -131,27 +133,43 @@ class Work:
     def _roomy(
         self, run: Run, context: Context, stages: tuple[str, ...], work: Callable[[], T]
     ) -> T:
-        """Does some work; where memory runs out, halves the batch and does it anew."""
+        """Does some work; where memory runs out, halves the batch and does it anew.
+
+        Args:
+            run: The run.
+            context: Of the run; its batch size changes.
+            stages: How the names of the stages begin whose work is undone.
+            work: What is done.
+        """
         while True:
             try:
                 return work()
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or context.batch_size <= 1:
+                if not is_out_of_memory(error):
                     raise
-            context.batch_size //= 2
+                if context.batch_size <= 1:
+                    raise UsageError(
+                        "Memory ran out even with a batch of 1: make the space smaller with "
+                        "--space."
+                    ) from error
+            before, context.batch_size = context.batch_size, context.batch_size // 2
             self.reporter.say(
                 f"Out of memory: the batch is halved to {context.batch_size} from here on."
             )
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            for stage in {r.stage for r in context.history if r.stage.startswith(stages or "\0")}:
-                context.history.drop(stage)
-            for stage in stages:
-                for path in sorted(context.checkpoints.glob(f"{stage.rstrip('/')}*/**/*")):
-                    path.unlink() if path.is_file() else None
-                (context.checkpoints / f"{stage}.safetensors").unlink(missing_ok=True)
+            # In this order a kill in between leaves a run that begins the stage anew.
+            for path in sorted(context.checkpoints.rglob("*.safetensors")):
+                if path.relative_to(context.checkpoints).as_posix().startswith(stages):
+                    path.unlink()
+            if stages:
+                context.history.drop(stages)
             if "plan" in run.config:
-                run.config["plan"]["batch_size"] = context.batch_size
+                plan = run.config["plan"]
+                plan["batch_size"] = context.batch_size
+                if SEARCH in stages and "steps" in plan[SEARCH]:
+                    # As many samples as before are seen.
+                    plan[SEARCH]["steps"] *= before // context.batch_size
                 run.save_config()
 
     def _plan(self, run: Run, context: Context) -> None:
@@ -183,7 +201,7 @@ class Work:
             rows.append(compare.architecture_row(context, compare.WINNER, architecture))
         if self.config["validate"]:
             for i in range(self.config["randoms"]):
-                architecture, _ = draw(context, "random", i)
+                architecture = draw(context, "random", i)
                 rows.append(compare.architecture_row(context, f"random/{i}", architecture))
             rows += hand_made(self.task)
         return rows
@@ -211,6 +229,11 @@ class Work:
             "plan": self.config["plan"],
             "objectives": [str(o) for o in context.objectives],
             "best": best,
+            "limits_kept": {
+                str(o): o.allows(summary["best_metrics"])
+                for o in context.objectives
+                if o.limit is not None
+            },
             "random_baseline": summary["random_baseline"],
             "baselines": summary["baselines"],
             "pareto": front(context, records),

@@ -1,5 +1,6 @@
 """Small tasks, contexts and spaces that several tests use."""
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +15,21 @@ from nas_domains.core.progress import Reporter
 from nas_domains.core.space import Choice, SearchSpace
 from nas_domains.core.task import Task
 from nas_domains.evaluation.context import Context, make_accelerator
+from nas_domains.nn.cell import CellNetwork
 from nas_domains.testing.strategies import bars as images
 from nas_domains.testing.strategies import bars_task as make_task
-from nas_domains.vision.spaces import nasbench201
+from nas_domains.vision.spaces import NasBench201, nasbench201
 
-__all__ = ["Room", "Widths", "images", "make_context", "make_task", "one_sentence", "stripped"]
+__all__ = [
+    "Room",
+    "RoomyCells",
+    "Widths",
+    "images",
+    "make_context",
+    "make_task",
+    "one_sentence",
+    "stripped",
+]
 
 
 def make_context(
@@ -40,6 +51,23 @@ def make_context(
         checkpoints=path / "checkpoints",
         reporter=Reporter(quiet=True),
     )
+
+
+class RoomyCells(NasBench201):
+    """NAS-Bench-201's cells whose stem says that memory ran out.
+
+    Args:
+        room: Samples above which it says so.
+    """
+
+    def __init__(self, room: int = sys.maxsize) -> None:
+        self.room = room
+        super().__init__(nasbench201(cells=1, channels=4).config)
+
+    def stack(self, *arguments: Any, **sizes: Any) -> CellNetwork:
+        network = super().stack(*arguments, **sizes)
+        network.stem = nn.Sequential(*network.stem, Room(self.room))
+        return network
 
 
 class Widths(SearchSpace):
@@ -95,8 +123,10 @@ def stripped(result: Any) -> Any:
 
 
 def one_sentence(text: str, *named: str) -> None:
-    """Asserts that an error is one sentence and names what it should."""
-    assert text and "\n" not in text.strip(), text
-    assert "Traceback" not in text
+    """Asserts that an error is exactly one sentence and names what it should."""
+    text = text.strip()
+    assert text.endswith(".") and "\n" not in text, text
+    # A path or an ellipsis may hold a full stop; a second sentence begins with a capital.
+    assert not re.search(r"[.!?]\s+[A-Z]", text), text
     for name in named:
         assert name in text, f"{name!r} is not named in: {text}"

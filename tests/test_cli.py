@@ -176,9 +176,10 @@ def test_ctrl_c_is_one_sentence_and_a_run_in_use_is_locked(data: Path, tmp_path:
 
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_in_the_same_result(
-    data: Path, tmp_path: Path
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SIGKILL while planning, searching and training; then ``resume``."""
+    """SIGKILL while planning, searching and training; then ``resume``; on two threads."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     options = ["--budget", "epochs=6", "--train-budget", "epochs=6", "--randoms", "2"]
     whole = nas_domains("search", "--data", data, "--out", tmp_path / "whole", *OPTIONS, *options)
     assert whole.returncode == 0, whole.stderr

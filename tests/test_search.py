@@ -1,16 +1,19 @@
 """The whole: search, compare, resume, repeat; on small tasks made here."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import nas_domains as nd
 from nas_domains.core.history import History
 from nas_domains.evaluation import loop
-from tests.make import Widths, images, make_task, one_sentence, stripped
+from tests.make import RoomyCells, Widths, images, make_task, one_sentence, stripped
 
 SMALL: dict[str, Any] = {
     "strategy": "darts",
@@ -210,33 +213,80 @@ def test_another_space_or_other_data_is_not_resumed(
     one_sentence(str(error.value), "bars", "data")
 
 
-@pytest.mark.parametrize("strategy", ["random"])
+@pytest.mark.parametrize(
+    ("strategy", "space", "budget"),
+    [("random", Widths, "trials=2,epochs=1"), ("darts", RoomyCells, "epochs=2")],
+)
 def test_the_batch_is_halved_where_memory_is_short(
-    tmp_path: Path, strategy: str, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    strategy: str,
+    space: Callable[..., nd.SearchSpace],
+    budget: str,
 ) -> None:
-    run = nd.search(
-        Widths(room=5),
-        make_task(),
-        out=tmp_path / "a",
-        strategy=strategy,
-        budget="trials=2,epochs=1",
-        train_budget="epochs=1",
-        randoms=1,
-    )
+    options: dict[str, Any] = {
+        "strategy": strategy,
+        "budget": budget,
+        "train_budget": "epochs=1",
+        "randoms": 1,
+    }
+    run = nd.search(space(room=5), make_task(), out=tmp_path / "a", **options)
     assert run.result["plan"]["batch_size"] == 3
     assert "the batch is halved to 6" in capfd.readouterr().err
+    # What is left is the run that asked for that batch.
     whole = nd.search(
-        Widths(),
-        make_task(),
-        out=tmp_path / "b",
-        strategy=strategy,
-        randoms=1,
-        quiet=True,
-        budget="trials=2,epochs=1",
-        train_budget="epochs=1",
-        recipe={"batch_size": 3},
+        space(), make_task(), out=tmp_path / "b", recipe={"batch_size": 3}, quiet=True, **options
     )
     assert stripped(whole.result) == stripped(run.result)
+
+
+def test_no_room_for_a_single_sample_is_said(tmp_path: Path) -> None:
+    with pytest.raises(nd.UsageError) as error:
+        nd.search(
+            Widths(room=0),
+            make_task(),
+            out=tmp_path / "a",
+            **SMALL | {"strategy": "random", "budget": "trials=1"},
+        )
+    one_sentence(str(error.value), "batch of 1", "--space")
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_kill_before_the_report_is_mended(finished: nd.Run, tmp_path: Path) -> None:
+    copy = tmp_path / "a"
+    shutil.copytree(finished.path, copy)
+    (copy / "report.html").unlink()
+    nd.resume(copy)
+    assert (copy / "report.html").is_file()
+
+
+def test_numpy_values_are_options_too(tmp_path: Path) -> None:
+    run = nd.search(
+        SPACE,
+        make_task(),
+        out=tmp_path / "a",
+        validate=False,
+        **SMALL | {"seed": np.int64(3)},
+        recipe={"lr": np.float32(0.1), "batch_size": np.int64(12)},
+    )
+    assert nd.Run.open(run.path).config["seed"] == 3
+
+
+def test_a_run_resumes_with_the_recipe_that_it_began_with(
+    finished: nd.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = loop._save
+
+    def stop(*arguments: Any) -> None:
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "_save", stop)
+    with pytest.raises(KeyboardInterrupt):
+        nd.search(SPACE, make_task(), out=tmp_path / "b", **SMALL)
+    monkeypatch.setattr(loop, "_save", save)
+    run = nd.resume(tmp_path / "b", task=make_task().with_recipe(lr=0.3), quiet=True)
+    assert stripped(run.result) == stripped(finished.result)
 
 
 def test_without_validation_there_is_a_network_and_no_baseline(tmp_path: Path) -> None:
@@ -290,6 +340,8 @@ BAD: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"budget": "soon"}, ("soon",)),
     ({"budget": "0m"}, ("0m",)),
     ({"budget": "trials=5"}, ("trials=5",)),
+    ({"budget": "epochs=5,steps=9"}, ("epochs=5,steps=9",)),
+    ({"objectives": ["params"]}, ("darts", "params")),
     ({"train_budget": "steps=5"}, ("steps=5",)),
     ({"device": "tpu"}, ("tpu",)),
     ({"precision": "int8"}, ("int8",)),
@@ -335,9 +387,16 @@ def test_nan_inputs_of_a_persons_own_data_are_named(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
-def test_a_damaged_run_is_named(finished: nd.Run, tmp_path: Path) -> None:
-    import shutil
+def test_labels_out_of_range_are_named(tmp_path: Path) -> None:
+    test = images(24, 2)
+    test.tensors[1][3] = 7
+    task = nd.Task.from_datasets(images(48, 0), images(24, 1), test, name="odd")
+    with pytest.raises(nd.UsageError) as error:
+        nd.search(SPACE, task, out=tmp_path / "a", **SMALL)
+    one_sentence(str(error.value), "odd", "7")
 
+
+def test_a_damaged_run_is_named(finished: nd.Run, tmp_path: Path) -> None:
     for name, text in (("config.yaml", "["), ("config.yaml", "a: 1"), ("result.json", "{")):
         copy = tmp_path / f"{name}{len(text)}"
         shutil.copytree(finished.path, copy)
@@ -359,3 +418,13 @@ def test_result_json_is_plain_json(finished: nd.Run) -> None:
 
     text = (finished.path / "result.json").read_text()
     json.loads(text, parse_constant=refuse)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_search_runs_on_cuda(tmp_path: Path, precision: str) -> None:
+    run = nd.search(
+        SPACE, make_task(), out=tmp_path / "a", device="cuda", precision=precision, **SMALL
+    )
+    assert run.best.metrics["accuracy"] is not None

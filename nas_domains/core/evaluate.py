@@ -15,17 +15,13 @@ class Fidelity:
 
     Attributes:
         epochs: Passes over the training data.
-        data_fraction: Share of the training data that is used.
-        resolution: Share of the input's side length that is used.
     """
 
     epochs: int
-    data_fraction: float = 1.0
-    resolution: float = 1.0
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields that differ from a full evaluation, and the epochs."""
-        return {k: v for k, v in asdict(self).items() if k == "epochs" or v != 1.0}
+        """The fields, JSON-able."""
+        return asdict(self)
 
 
 class Evaluator(ABC):

@@ -3,22 +3,28 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
 
+PART = ".part"
+"""Ending of a file that is being written."""
+
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Lets ``write`` fill a temporary file beside ``path``, then renames it over ``path``.
+
+    Folders on the way are made.
 
     Raises:
         UsageError: The place cannot be written, or the disk is full.
     """
     temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
         os.close(handle)
         temporary = Path(name)
         write(temporary)
@@ -46,6 +52,30 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Writes indented JSON atomically; NaN and infinity become null."""
     write_text(path, json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
+
+
+def check_place(path: Path) -> None:
+    """Refuses a file that could not be written, before any work is done for it.
+
+    Raises:
+        UsageError: It is a folder, or its folder cannot be written.
+    """
+    place = path.parent
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if path.is_dir() or not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise UsageError(f"Cannot write {str(path)!r}: choose a place that is writable.")
+
+
+def plain(content: Any) -> Any:
+    """The same content in types that JSON and YAML have: numpy scalars, paths and tuples too."""
+    if isinstance(content, Mapping):
+        return {str(key): plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [plain(value) for value in content]
+    if isinstance(content, os.PathLike):
+        return os.fspath(content)
+    return content.item() if hasattr(content, "item") else content
 
 
 def finite(content: Any) -> Any:

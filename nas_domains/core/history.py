@@ -10,6 +10,9 @@ from typing import Any
 from .errors import UsageError
 from .files import finite, write_text
 
+SEARCH = "search"
+"""The stage whose records a search is chosen from."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -106,9 +109,13 @@ class History:
         """The records of one stage, by step."""
         return sorted((r for r in self.records if r.stage == stage), key=lambda r: r.step)
 
-    def drop(self, stage: str) -> None:
-        """Takes out the records of a stage that starts anew (after the batch had to be halved)."""
-        kept = [r for r in self.records if r.stage != stage]
+    def drop(self, prefixes: tuple[str, ...]) -> None:
+        """Takes out the records of stages that start anew (after the batch had to be halved).
+
+        Args:
+            prefixes: How the names of the stages begin.
+        """
+        kept = [r for r in self.records if not r.stage.startswith(prefixes)]
         write_text(self.path, "".join(json.dumps(asdict(r)) + "\n" for r in kept))
         self.records, self._known, self._cut = [], {}, None
         for record in kept:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .errors import UsageError
@@ -45,8 +45,8 @@ class Objective:
 
         Args:
             text: The objective.
-            metrics: Metrics of the task, known beside the built-in ones; those without a known
-                direction are made large.
+            metrics: Metrics of the task, known beside the built-in ones; where it maps names to
+                torchmetrics objects, these say whether larger is better.
 
         Raises:
             UsageError: Not that form, an unknown metric, or a limit on the wrong side.
@@ -58,13 +58,13 @@ class Objective:
                 "as latency_ms<=5."
             )
         metric, relation, value = match.groups()
-        known = [*metrics, *COST_METRICS]
+        known = [*metrics, "loss", *COST_METRICS]
         if metric not in known:
             raise UsageError(
                 f"Unknown metric {metric!r} in the objective {text!r}: known here are "
                 f"{', '.join(dict.fromkeys(known))}."
             )
-        direction = DIRECTIONS.get(metric, "max")
+        direction = DIRECTIONS.get(metric, _direction(metrics, metric))
         if relation is None:
             return Objective(metric, direction)
         try:
@@ -103,7 +103,12 @@ class Objective:
         return f"{self.metric}{relation}{repr(self.limit).removesuffix('.0')}"
 
 
-def parse_objectives(texts: Sequence[str], metrics: Sequence[str]) -> list[Objective]:
+def _direction(metrics: Iterable[str], name: str) -> str:
+    metric = metrics.get(name) if isinstance(metrics, Mapping) else None
+    return "min" if getattr(metric, "higher_is_better", None) is False else "max"
+
+
+def parse_objectives(texts: Sequence[str], metrics: Collection[str]) -> list[Objective]:
     """Reads several objectives, goals first.
 
     Where all have limits, the task's first metric is the goal: with its limit where it has one,
@@ -121,7 +126,9 @@ def parse_objectives(texts: Sequence[str], metrics: Sequence[str]) -> list[Objec
             )
     if any(o.limit is None for o in parsed):
         return sorted(parsed, key=lambda o: o.limit is not None)
-    goal = metrics[0]
+    if not metrics:
+        return parsed
+    goal = next(iter(metrics))
     if all(o.metric != goal for o in parsed):
         parsed.append(Objective.parse(goal, metrics))
     return sorted(parsed, key=lambda o: o.metric != goal)

@@ -1,5 +1,6 @@
 """A run: the directory of one search."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,10 +14,12 @@ from filelock import FileLock, Timeout
 
 from .architecture import Architecture
 from .errors import UsageError
-from .files import write_json, write_text
+from .files import PART, plain, write_json, write_text
 from .history import History
 
 CONFIG, RESULT, HISTORY, LOCK = "config.yaml", "result.json", "history.jsonl", "lock"
+ENVIRONMENT, REPORT = "environment.json", "report.html"
+CHECKPOINTS, BEST = "checkpoints", "best"
 
 
 class Scored(NamedTuple):
@@ -40,6 +43,7 @@ class Run:
         self.path = path
         self.config = config
         self._lock: FileLock | None = None
+        self._made = False
 
     @staticmethod
     def create(path: str | Path, config: Mapping[str, Any]) -> "Run":
@@ -58,7 +62,8 @@ class Run:
             raise UsageError(
                 f"Cannot make the run directory {str(path)!r} ({reason}): choose another --out."
             ) from None
-        run = Run(path, dict(config))
+        run = Run(path, plain(config))
+        run._made = made
         try:
             run.lock()
             _check_free(path)
@@ -115,9 +120,8 @@ class Run:
             ) from None
         self._lock = lock
         # What a kill left of a file that was being written; see write_atomic.
-        for part in self.path.rglob(".*"):
-            if part.is_file():
-                part.unlink(missing_ok=True)
+        for part in self.path.rglob(f".*{PART}"):
+            part.unlink(missing_ok=True)
 
     def unlock(self) -> None:
         """Gives the directory back."""
@@ -126,9 +130,15 @@ class Run:
             self._lock = None
 
     def discard(self) -> None:
-        """Removes the directory of a run that could not begin."""
+        """Removes what a run that could not begin has written, and the folder if it made it."""
         self.unlock()
-        shutil.rmtree(self.path)
+        for name in (CONFIG, HISTORY, LOCK, ENVIRONMENT):
+            (self.path / name).unlink(missing_ok=True)
+        for name in (CHECKPOINTS, BEST):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        if self._made:
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
 
     def save_config(self) -> None:
         """Writes ``config.yaml``."""
@@ -216,5 +226,6 @@ def _check_free(path: Path) -> None:
             f"{str(path)!r} holds a run that has not finished: nas-domains resume {path} goes on "
             "with it, another --out starts a new one."
         )
-    if any(entry.name != LOCK for entry in path.iterdir()):
+    # What a kill left of the very first write is no one's.
+    if any(e.name != LOCK and not e.name.endswith(PART) for e in path.iterdir()):
         raise UsageError(f"{str(path)!r} is not empty: choose another --out.")

@@ -11,18 +11,13 @@ from typing import Any, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
 
 from .errors import UsageError
+from .metrics import classification_metrics
+from .seeds import seed_all
 
 Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 """(x [B, ...], y [B, ...], generator) -> the same, changed at random from the generator only."""
-
-CLASSIFICATION_METRICS: dict[str, Callable[[int], Metric]] = {
-    "accuracy": lambda n: MulticlassAccuracy(n, average="micro"),
-    "auc": lambda n: MulticlassAUROC(n, average="macro"),
-    "f1": lambda n: MulticlassF1Score(n, average="macro"),
-}
 
 
 @runtime_checkable
@@ -30,7 +25,8 @@ class Split(Protocol):
     """One split: any map-style torch data set of (x, y) pairs.
 
     A split may also have ``batch(indices: Sequence[int]) -> (x, y)``, which returns stacked
-    tensors at once and saves the collation of single samples.
+    tensors at once and saves the collation of single samples, and ``labels`` and ``groups`` [N],
+    by which a search divides it into halves.
     """
 
     def __len__(self) -> int: ...
@@ -179,14 +175,14 @@ class Task:
         for split_name, split in (("train", train), ("val", val), ("test", test)):
             if len(split) == 0:
                 raise UsageError(f"The {split_name} data set is empty: give it samples.")
-        try:
-            x, _ = train[0]
-            shape = tuple(torch.as_tensor(x).shape)
-        except (TypeError, ValueError, LookupError, RuntimeError) as error:
-            raise UsageError(
-                "train[0] is not an (x, y) pair of a tensor and a label: wrap the data set so "
-                f"that it is ({_first_line(error)})."
-            ) from None
+        shape = _input_shape(train, "train")
+        for split_name, split in (("val", val), ("test", test)):
+            other = _input_shape(split, split_name)
+            if other != shape:
+                raise UsageError(
+                    f"{split_name}[0] has shape {other} and train[0] {shape}: "
+                    "bring them to one shape."
+                )
         if outputs is None:
             outputs = len(classes) or 1 + max(_label(train, i) for i in range(len(train)))
         return Task(
@@ -221,6 +217,8 @@ class Task:
 
         It reads at most 64 samples a split, evenly spaced.
         """
+        # A data set that changes its samples at random then reads the same each time.
+        seed_all(0, "fingerprint")
         digest = hashlib.sha256(repr((self.input_shape, self.outputs)).encode())
         for split in (self.train, self.val, self.test):
             n = len(split)
@@ -231,6 +229,20 @@ class Task:
                     tensor = torch.as_tensor(value).detach().cpu().contiguous()
                     digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()[:16]
+
+
+def _input_shape(split: Split, name: str) -> tuple[int, ...]:
+    try:
+        x, _ = split[0]
+        found = torch.as_tensor(x)
+    except (TypeError, ValueError, LookupError, RuntimeError) as error:
+        raise UsageError(
+            f"{name}[0] is not an (x, y) pair of a tensor and a label: wrap the data set so "
+            f"that it is ({_first_line(error)})."
+        ) from None
+    if not found.is_floating_point():
+        raise UsageError(f"The x of {name}[0] is {found.dtype}: convert it to a floating type.")
+    return tuple(found.shape)
 
 
 def _label(split: Split, index: int) -> int:
@@ -248,36 +260,6 @@ def _label(split: Split, index: int) -> int:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-def classification_metrics(
-    metrics: Sequence[str] | Mapping[str, Metric], outputs: int
-) -> dict[str, Metric]:
-    """Metric objects for the given names.
-
-    Args:
-        metrics: Names of :data:`CLASSIFICATION_METRICS`, or ready objects by name.
-        outputs: Number of classes.
-
-    Raises:
-        UsageError: An unknown name, or fewer than two classes.
-    """
-    if isinstance(metrics, Mapping):
-        return dict(metrics)
-    if outputs < 2:
-        raise UsageError(
-            f"A classification needs at least 2 classes, not {outputs}: give the data labels of "
-            "more than one class, or pass {name: torchmetrics object}."
-        )
-    made: dict[str, Metric] = {}
-    for name in metrics:
-        if name not in CLASSIFICATION_METRICS:
-            raise UsageError(
-                f"Unknown metric {name!r}: known are {', '.join(CLASSIFICATION_METRICS)}, or pass "
-                "{name: torchmetrics object}."
-            )
-        made[name] = CLASSIFICATION_METRICS[name](outputs)
-    return made
 
 
 class TaskLoader(Protocol):

@@ -19,7 +19,8 @@ from ..core.history import Record
 from . import checkpoint
 from .context import Context
 from .score import costs, evaluate
-from .train import Trainer, fresh, train
+from .timing import seconds_per_epoch
+from .train import fresh, train
 
 WINNER = "winner"
 
@@ -57,21 +58,9 @@ def plan_epochs(context: Context, budget: Budget, rows: list[Row]) -> int:
     counts = budget.only("epochs")
     if budget.seconds is None:
         return counts["epochs"]
-    times = [_seconds_per_epoch(context, row, 0.04 * budget.seconds) for row in rows]
+    measure = 0.04 * budget.seconds
+    times = [seconds_per_epoch(row.build(), context, measure) for row in rows]
     return budget.fit(statistics.fmean(times))
-
-
-def _seconds_per_epoch(context: Context, row: Row, seconds: float) -> float:
-    trainer = Trainer(row.build().to(context.device), context, "plan", 10**6, "plan")
-    trainer.step(0)
-    began, done = time.perf_counter(), 0
-    while done < 3 or (time.perf_counter() - began < seconds and done < 30):
-        done += 1
-        trainer.step(done)
-    each = (time.perf_counter() - began) / done
-    began = time.perf_counter()
-    evaluate(trainer.network, context.task.val, context)
-    return each * trainer.stream.steps_per_epoch + time.perf_counter() - began
 
 
 def train_rows(context: Context, rows: list[Row], *, epochs: int, seeds: int, best: Path) -> None:
@@ -168,9 +157,9 @@ def summarise(context: Context, rows: list[Row], seeds: int) -> dict[str, Any]:
     baseline = None
     if random:
         values = [_value(m, goal) for m in random]
-        spread = statistics.stdev(values) if len(values) > 1 else math.nan
+        spread = _spread(values)
         winner = [_value(m, goal) for m in tested[WINNER]]
-        own = statistics.stdev(winner) if len(winner) > 1 else spread
+        own = _spread(winner) if len(winner) > 1 else spread
         sign = 1.0 if context.goal.direction == "max" else -1.0
         baseline = {
             "n": len(random),
@@ -205,6 +194,12 @@ def _mean(metrics: list[Metrics]) -> Metrics:
         if means.get(name) is not None:
             means[name] = metrics[0][name]
     return means
+
+
+def _spread(values: list[float]) -> float:
+    """Standard deviation; NaN of a single value, or where one is missing."""
+    known = len(values) > 1 and all(map(math.isfinite, values))
+    return statistics.stdev(values) if known else math.nan
 
 
 def _value(metrics: Metrics, name: str) -> float:

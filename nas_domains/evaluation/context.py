@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.errors import UsageError
 from ..core.history import History
@@ -65,19 +65,28 @@ class Context:
         """Moves a batch to the device.
 
         Raises:
-            UsageError: The inputs are not finite.
+            UsageError: The inputs are not finite, or a class is out of range.
         """
-        x = torch.as_tensor(x)
+        x, y = torch.as_tensor(x), torch.as_tensor(y)
         if not torch.isfinite(x).all():
             raise UsageError(
                 f"A batch of {self.task.name!r} holds NaN or infinite inputs: clean the data "
                 "first."
             )
-        return x.to(self.device), torch.as_tensor(y).to(self.device)
+        if self.task.loss is nn.functional.cross_entropy and not y.is_floating_point():
+            low, high = int(y.min()), int(y.max())
+            if low < 0 or high >= self.task.outputs:
+                raise UsageError(
+                    f"A batch of {self.task.name!r} holds the label {low if low < 0 else high}, "
+                    f"but its classes are 0 to {self.task.outputs - 1}: mend the labels, or name "
+                    "outputs=."
+                )
+        return x.to(self.device), y.to(self.device)
 
     def score(self, metrics: Any) -> tuple[float, float]:
         """What selects between epochs of one network: the goal, then the loss; more is better."""
-        goal = self.goal.score(metrics) if self.goal.metric in self.task.metrics else -math.inf
+        known = (*self.task.metrics, "loss")
+        goal = self.goal.score(metrics) if self.goal.metric in known else -math.inf
         loss = metrics.get("loss")
         return goal, -math.inf if loss is None else -loss
 
@@ -126,6 +135,7 @@ def resolve_precision(precision: str, device: str) -> str:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out, on a GPU or a CPU."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    words = ("can't allocate memory", "_STATUS_ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)

@@ -110,7 +110,6 @@ def run_loop(
 
 
 def _save(path: Path, done: int, state: Mapping[str, Stateful]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = {name: part.state_dict() for name, part in state.items()}
     checkpoint.save(path, {"done": done, "state": content})
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..core.errors import UsageError
 from ..core.evaluate import Metrics
 from ..core.history import Record
-from ..core.seeds import generator, seed_all
+from ..core.seeds import derive, generator, seed_all
 from .context import Context
 from .loop import Meter, learning_rate, run_loop, set_learning_rate
 from .score import evaluate, full_precision
@@ -49,7 +49,6 @@ class Trainer:
     Args:
         network: Freshly built, on the context's device.
         context: Of the run.
-        stage: Name of the row and seed; randomness depends on the run's seed and this.
         steps: Steps in all, for the schedule.
         order: Name under which batches and augmentation are drawn, shared by rows that are
             compared, so that all see the same batches.
@@ -57,7 +56,6 @@ class Trainer:
 
     network: nn.Module
     context: Context
-    stage: str
     steps: int
     order: str
 
@@ -69,7 +67,7 @@ class Trainer:
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
         )
-        self.stream = Stream(self.context.task.train, self.context.batch_size, self.context.seed)
+        self.stream = full_stream(self.context, self.order)
         self.meter = Meter()
 
     def step(self, step: int) -> None:
@@ -90,6 +88,11 @@ class Trainer:
         nn.utils.clip_grad_norm_(self.network.parameters(), recipe.grad_clip)
         self.optimizer.step()
         self.meter.add(loss=loss)
+
+
+def full_stream(context: Context, order: str) -> Stream:
+    """The whole training split, in the order of that name."""
+    return Stream(context.task.train, context.batch_size, derive(context.seed, order))
 
 
 def augmented(context: Context, stream: Stream, step: int, order: str) -> tuple[Tensor, Tensor]:
@@ -116,7 +119,6 @@ def train(
     epochs: int,
     architecture: Mapping[str, Any] | None,
     order: str,
-    keep: bool = True,
 ) -> tuple[nn.Module, Metrics]:
     """Trains a network and returns it with the weights of its best epoch on validation.
 
@@ -129,7 +131,6 @@ def train(
         epochs: Passes over the training split.
         architecture: For the record; None where the network is not of the space.
         order: See :class:`Trainer`.
-        keep: Whether to checkpoint, so that a kill costs little.
 
     Returns:
         The network and the validation metrics of the epoch whose weights it has.
@@ -138,9 +139,8 @@ def train(
         UsageError: The loss is no longer finite.
     """
     network.to(context.device)
-    probe = Stream(context.task.train, context.batch_size, context.seed)
-    steps = epochs * probe.steps_per_epoch
-    trainer = Trainer(network, context, stage, steps, order)
+    per_epoch = full_stream(context, order).steps_per_epoch
+    trainer = Trainer(network, context, epochs * per_epoch, order)
     best = Best()
 
     def epoch_end(epoch: int) -> str:
@@ -169,13 +169,13 @@ def train(
     run_loop(
         stage=stage,
         seed=context.seed,
-        steps=steps,
-        steps_per_epoch=probe.steps_per_epoch,
+        steps=trainer.steps,
+        steps_per_epoch=per_epoch,
         state={"network": network, "optimizer": trainer.optimizer, "best": best},
         step=trainer.step,
         epoch_end=epoch_end,
         meter=trainer.meter,
-        path=context.checkpoints / f"{stage}.safetensors" if keep else None,
+        path=context.checkpoints / f"{stage}.safetensors",
         reporter=context.reporter,
     )
     network.load_state_dict(best.weights)

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import UsageError
-from ..core.files import write_atomic
+from ..core.files import check_place, write_atomic
 from ..core.seeds import generator
+from ..core.space import SearchSpace
 from .load import load, load_description
 
 FORMATS = {"onnx": "model.onnx", "torch": "model.pt2"}
@@ -23,7 +24,13 @@ TOLERANCE = 1e-4
 """Largest difference from PyTorch, relative to the largest output, that an export may show."""
 
 
-def export(run: str | Path, format: str, out: str | Path | None = None) -> tuple[Path, float]:
+def export(
+    run: str | Path,
+    format: str,
+    out: str | Path | None = None,
+    *,
+    space: SearchSpace | None = None,
+) -> tuple[Path, float]:
     """Exports a run's network, with a free batch size, and checks it numerically.
 
     What the network takes (preprocessing, classes, architecture) goes into the file as metadata.
@@ -32,6 +39,7 @@ def export(run: str | Path, format: str, out: str | Path | None = None) -> tuple
         run: The run directory.
         format: "onnx", or "torch" for a ``torch.export`` archive.
         out: The file; ``<run>/export/model.onnx`` or ``.pt2`` where None.
+        space: The space, where the run was made with one that is not registered.
 
     Returns:
         The file, and the largest relative difference found.
@@ -49,9 +57,9 @@ def export(run: str | Path, format: str, out: str | Path | None = None) -> tuple
                     "--format torch."
                 )
     description = load_description(run)
-    network = load(run)
+    network = load(run, space=space)
     path = Path(out) if out is not None else Path(run) / "export" / FORMATS[format]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    check_place(path)
     shape = description["input_shape"]
     example = torch.randn((2, *shape), generator=generator(0, "export"))
     probe = torch.randn((3, *shape), generator=generator(1, "export"))

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 
 from ..core.errors import UsageError
-from ..core.files import write_text
+from ..core.files import check_place, write_text
 from ..core.progress import Reporter
 from ..core.registry import tasks
+from ..core.space import SearchSpace
 from ..core.task import TaskLoader
 from ..evaluation.stream import gather
 from .load import load, load_description
@@ -17,7 +18,14 @@ from .load import load, load_description
 BATCH = 64
 
 
-def predict(run: str | Path, source: str, out: str | Path, *, quiet: bool = False) -> int:
+def predict(
+    run: str | Path,
+    source: str,
+    out: str | Path,
+    *,
+    space: SearchSpace | None = None,
+    quiet: bool = False,
+) -> int:
     """Classifies new data with a run's network and writes a CSV.
 
     Columns: ``input``, ``class``, and ``p:<class>`` with the probability of each class.
@@ -26,6 +34,7 @@ def predict(run: str | Path, source: str, out: str | Path, *, quiet: bool = Fals
         run: The run directory.
         source: New data of the same kind, e.g. a folder of images.
         out: The CSV.
+        space: The space, where the run was made with one that is not registered.
         quiet: Show no progress.
 
     Returns:
@@ -35,13 +44,15 @@ def predict(run: str | Path, source: str, out: str | Path, *, quiet: bool = Fals
         UsageError: No network, or data that cannot be read.
     """
     description = load_description(run)
+    out = Path(out)
+    check_place(out)
     preprocess = description["preprocess"]
     if "loader" not in preprocess:
         raise UsageError(
             f"The task of {str(run)!r} was made in Python: load the network by "
             "nas_domains.load and call it."
         )
-    network = load(run)
+    network = load(run, space=space)
     loader: TaskLoader = tasks.load(preprocess["loader"])
     names, split = loader.inputs(source, preprocess)
     classes = description["classes"] or [str(i) for i in range(description["outputs"])]
@@ -57,8 +68,5 @@ def predict(run: str | Path, source: str, out: str | Path, *, quiet: bool = Fals
                 best = max(range(len(row)), key=row.__getitem__)
                 writer.writerow([names[i], classes[best], *(f"{p:.6f}" for p in row)])
             advance(indices[-1] + 1)
-    out = Path(out)
-    if out.parent != Path("."):
-        out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, text.getvalue())
     return len(names)

@@ -31,8 +31,9 @@ def render(run: Run) -> str:
     )
     candidates = list(content.space.candidates) if isinstance(content.space, CellSpace) else []
     palette = colours(candidates)
+    name = content.path.resolve().name
     return environment.get_template("template.html").render(
-        title=f"{content.path.name}: {content.config.get('task_name') or 'a task made in Python'}",
+        title=f"{name}: {content.config.get('task_name') or 'a task made in Python'}",
         finished=content.finished,
         headline=headline(content),
         table=comparison(content),
@@ -53,7 +54,7 @@ def render(run: Run) -> str:
         spent=reproduce.spent(content),
         machine=reproduce.machine(content),
         command=reproduce.command(content),
-        run_name=content.path.name,
+        run_name=name,
         version=content.environment.get("nas_domains", ""),
     )
 

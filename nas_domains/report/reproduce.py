@@ -34,7 +34,9 @@ def command(content: Content) -> str | None:
     lines = [shlex.join([f"--{key.replace('_', '-')}", str(value)]) for key, value in pairs]
     if not config.get("validate", True):
         lines.append("--no-validate")
-    lines.append(shlex.join(["--out", f"{content.path.name}-again"]))
+    if config.get("plan_from"):
+        lines.append(shlex.join(["--plan", str(config["plan_from"])]))
+    lines.append(shlex.join(["--out", f"{content.path.resolve().name}-again"]))
     return " \\\n  ".join(["nas-domains search", *lines])
 
 
@@ -88,6 +90,8 @@ def spent(content: Content) -> list[tuple[str, str]]:
 
 
 def _asked(config: dict[str, Any]) -> str:
+    if config.get("plan_from"):
+        return f"the plan of {config['plan_from']}"
     search, training = config.get("budget"), config.get("train_budget")
     return (
         f"search {search or 'the default of the strategy'}, "
@@ -107,7 +111,9 @@ def _plan(plan: dict[str, Any]) -> str:
 
 
 def _batch(config: dict[str, Any], plan: dict[str, Any]) -> str:
-    size, asked = plan.get("batch_size"), config.get("batch_size_asked")
+    size = plan.get("batch_size")
+    recipe = config.get("recipe_used") or {}
+    asked = None if config.get("plan_from") else recipe.get("batch_size")
     if not known(size):
         return "not known yet"
     if known(asked) and asked != size:

@@ -1,9 +1,7 @@
 """The base of all strategies."""
 
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ..core.budget import Budget
 from ..core.errors import UsageError
@@ -70,19 +68,3 @@ class Strategy(ABC):
     @abstractmethod
     def search(self, context: Context, plan: Plan) -> None:
         """Adds records to ``context.history`` under the stage "search", from where they end."""
-
-
-def seconds_each(step: Callable[[int], Any], *, least: int = 4, seconds: float = 4.0) -> float:
-    """Mean seconds of a step, after one that does not count.
-
-    Args:
-        step: Called with 0, 1, 2, ...
-        least: Steps that are timed at least.
-        seconds: Time after which no more steps are begun.
-    """
-    step(0)
-    began, done = time.perf_counter(), 0
-    while done < least or (time.perf_counter() - began < seconds and done < 50):
-        done += 1
-        step(done)
-    return (time.perf_counter() - began) / done

@@ -8,14 +8,14 @@ from ..core.architecture import Architecture
 from ..core.budget import Budget
 from ..core.errors import UsageError
 from ..core.evaluate import Evaluator, Fidelity, Metrics
-from ..core.history import Record
+from ..core.history import SEARCH, Record
 from ..core.seeds import derive
 from ..evaluation.context import Context
-from ..evaluation.score import costs, evaluate
-from ..evaluation.train import Trainer, fresh, train
-from .base import Plan, Strategy, seconds_each
+from ..evaluation.score import costs
+from ..evaluation.timing import seconds_per_epoch
+from ..evaluation.train import fresh, train
+from .base import Plan, Strategy
 
-STAGE = "search"
 MOST_DRAWS = 500
 """Draws after which a limit is called out of reach."""
 
@@ -27,7 +27,7 @@ class TrainEvaluator(Evaluator):
         self.context = context
 
     def __call__(self, architecture: Architecture, fidelity: Fidelity, *, trial: int) -> Metrics:
-        """See :class:`Evaluator`; the last epoch's metrics on validation, and the costs."""
+        """See :class:`Evaluator`; the best epoch's metrics on validation, and the costs."""
         context, task = self.context, self.context.task
         stage = f"trial/{trial}"
         fresh(context, stage)
@@ -66,55 +66,48 @@ class RandomSearch(Strategy):
         epochs, setups = [], []
         for trial in range(4):
             began = time.perf_counter()
-            architecture, _ = draw(context, STAGE, trial)
-            network = context.space.build(
-                architecture, context.task.input_shape, context.task.outputs
-            ).to(context.device)
-            costs(network, context.task.input_shape)
+            architecture = draw(context, SEARCH, trial)
+            task = context.task
+            network = context.space.build(architecture, task.input_shape, task.outputs)
+            costs(network.to(context.device), task.input_shape)
             setups.append(time.perf_counter() - began)
-            trainer = Trainer(network, context, "plan", 10**6, "plan")
-            each = seconds_each(trainer.step, least=2, seconds=0.01 * budget)
-            began = time.perf_counter()
-            evaluate(network, context.task.val, context)
-            scoring = time.perf_counter() - began
-            epochs.append(each * trainer.stream.steps_per_epoch + scoring)
+            epochs.append(seconds_per_epoch(network, context, 0.01 * budget))
         return float(np.mean(epochs)), float(np.mean(setups))
 
     def search(self, context: Context, plan: Plan) -> None:
         """See :meth:`Strategy.search`; a trial is a record."""
         evaluator = TrainEvaluator(context)
         fidelity = Fidelity(plan["epochs"])
-        with context.reporter.bar(STAGE, plan["trials"], "trials") as advance:
+        with context.reporter.bar(SEARCH, plan["trials"], "trials") as advance:
             for trial in range(plan["trials"]):
-                if context.history.find(STAGE, trial + 1) is None:
-                    began = time.perf_counter()
-                    architecture, _ = draw(context, STAGE, trial)
+                if context.history.find(SEARCH, trial + 1) is None:
+                    architecture = draw(context, SEARCH, trial)
                     metrics = evaluator(architecture, fidelity, trial=trial)
+                    # Of the epochs' records, so that what was spent before a kill counts.
+                    spent = sum(r.seconds for r in context.history.of(f"trial/{trial}"))
                     context.history.add(
                         Record(
-                            STAGE,
+                            SEARCH,
                             trial + 1,
                             dict(architecture),
                             fidelity.as_dict(),
                             metrics,
-                            time.perf_counter() - began,
+                            spent,
                         )
                     )
                 advance(trial + 1)
 
 
-def draw(context: Context, place: str, number: int) -> tuple[Architecture, Metrics]:
+def draw(context: Context, place: str, number: int) -> Architecture:
     """Draws an architecture uniformly among those whose counted costs keep the limits.
 
-    Latency is not asked here: it is measured after training and counts in the selection.
+    Latency is not asked here: a measurement would make the draw depend on the moment. It is
+    measured after training and counts in the selection.
 
     Args:
         context: Of the run.
         place: What it is drawn for; with the number and the run's seed it decides the draw.
         number: Number within the place.
-
-    Returns:
-        The architecture, and its ``params`` and ``macs`` where there was a limit to check.
 
     Raises:
         UsageError: No draw of many kept the limits.
@@ -127,11 +120,11 @@ def draw(context: Context, place: str, number: int) -> tuple[Architecture, Metri
     for _ in range(MOST_DRAWS):
         (architecture,) = context.space.sample(1, rng)
         if not limits:
-            return architecture, {}
+            return architecture
         network = context.space.build(architecture, task.input_shape, task.outputs)
         found = costs(network, task.input_shape, latency=False)
         if all(limit.allows(found) for limit in limits):
-            return architecture, found
+            return architecture
     raise UsageError(
         f"None of {MOST_DRAWS} architectures drawn keeps {', '.join(map(str, limits))}: raise the "
         "limit, or make the space smaller with --space."

@@ -1,8 +1,9 @@
 """Gradient strategies: architecture parameters and weights are trained in turn."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -10,20 +11,27 @@ import torch
 from torch import Tensor, nn
 
 from ..core.budget import Budget
+from ..core.errors import UsageError
 from ..core.evaluate import Metrics
-from ..core.history import Record
+from ..core.history import SEARCH, Record
+from ..core.objective import COST_METRICS, Objective
 from ..core.seeds import derive, generator, seed_all
+from ..core.space import SearchSpace
+from ..core.task import Split
 from ..data.splits import halve
 from ..evaluation.context import Context
 from ..evaluation.loop import Meter, learning_rate, run_loop, set_learning_rate
 from ..evaluation.score import costs, evaluate, full_precision
 from ..evaluation.stream import Stream
+from ..evaluation.timing import seconds_each
 from ..evaluation.train import augmented, training_loss
 from ..nn.candidates import NORM
+from ..nn.cell_space import CellSpace
 from ..nn.supernet import Supernet
-from .base import Plan, Strategy, seconds_each
+from .base import Plan, Strategy
 
-STAGE = "search"
+SKIPPED = 0.5
+"""Share of skip connections in a decode from which a search is called collapsed."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,8 @@ class GradientSettings:
 class GradientSearch:
     """The state of one search, and its two steps.
 
-    The training split is halved, stratified and by groups: weights learn on one half, architecture
-    parameters on the other (section 2.3 of the paper).
+    The training split is halved, stratified by label, and never through a group: weights learn on
+    one half, architecture parameters on the other (section 2.3 of the paper).
 
     Args:
         context: Of the run.
@@ -71,7 +79,7 @@ class GradientSearch:
     def __init__(self, context: Context, settings: GradientSettings, steps: int) -> None:
         self.context, self.settings, self.steps = context, settings, steps
         task = context.task
-        seed_all(context.seed, STAGE, "init")
+        seed_all(context.seed, SEARCH, "init")
         self.supernet = cast(Supernet, context.space.supernet(task.input_shape, task.outputs))
         self.supernet.to(context.device)
         self.weights = self.supernet.weight_parameters()
@@ -90,8 +98,8 @@ class GradientSearch:
         )
         first, self.second = search_halves(context)
         size, seed = context.batch_size, context.seed
-        self.train_stream = Stream(task.train, size, derive(seed, STAGE, "weights"), first)
-        self.val_stream = Stream(task.train, size, derive(seed, STAGE, "alphas"), self.second)
+        self.train_stream = Stream(task.train, size, derive(seed, SEARCH, "weights"), first)
+        self.val_stream = Stream(task.train, size, derive(seed, SEARCH, "alphas"), self.second)
         self.meter = Meter()
 
     def step(self, step: int) -> None:
@@ -100,15 +108,15 @@ class GradientSearch:
             step, self.steps, self.settings.lr - self.settings.lr_end, 0.0
         )
         set_learning_rate(self.optimizer, rate)
-        x, y = augmented(self.context, self.train_stream, step, f"{STAGE}/weights")
-        x_val, y_val = augmented(self.context, self.val_stream, step, f"{STAGE}/alphas")
+        x, y = augmented(self.context, self.train_stream, step, f"{SEARCH}/weights")
+        x_val, y_val = augmented(self.context, self.val_stream, step, f"{SEARCH}/alphas")
         self.supernet.train()
         val_loss = self._architecture_step(x, y, x_val, y_val, rate)
         train_loss = self._weight_step(x, y)
         self.meter.add(train_loss=train_loss, alpha_loss=val_loss)
 
-    def _loss(self, x: Tensor, y: Tensor) -> Tensor:
-        with self.context.accelerator.autocast():
+    def _loss(self, x: Tensor, y: Tensor, *, exact: bool = False) -> Tensor:
+        with nullcontext() if exact else self.context.accelerator.autocast():
             output = self.supernet(x)
         return training_loss(self.context, full_precision(output), y)
 
@@ -144,9 +152,10 @@ class GradientSearch:
 
         Equations 6 to 8 of the paper: the product with the mixed second derivative is a central
         difference of first derivatives, so no double backward is needed. The look-ahead step has
-        the momentum and weight decay of the optimizer, as in the authors' code.
+        the momentum and weight decay of the optimizer, as in the authors' code. Nothing here runs
+        in a half type, in which so small a difference would be noise.
         """
-        found = torch.autograd.grad(self._loss(x, y), self.weights, allow_unused=True)
+        found = torch.autograd.grad(self._loss(x, y, exact=True), self.weights, allow_unused=True)
         gradients = filled(found, self.weights)
         with torch.no_grad():
             ahead = [
@@ -154,7 +163,7 @@ class GradientSearch:
                 for g, w in zip(gradients, self.weights, strict=True)
             ]
         with shifted(self.weights, ahead, -rate):
-            loss = self._loss(x_val, y_val)
+            loss = self._loss(x_val, y_val, exact=True)
             found = torch.autograd.grad(loss, [*self.alphas, *self.weights], allow_unused=True)
         d_alpha = list(found[: len(self.alphas)])
         vector = filled(found[len(self.alphas) :], self.weights)
@@ -163,7 +172,8 @@ class GradientSearch:
         sides = []
         for sign in (epsilon, -epsilon):
             with shifted(self.weights, vector, sign):
-                sides.append(torch.autograd.grad(self._loss(x, y), self.alphas))
+                loss_there = self._loss(x, y, exact=True)
+                sides.append(torch.autograd.grad(loss_there, self.alphas))
         implicit = [(up - down) / (2 * epsilon) for up, down in zip(*sides, strict=True)]
         return loss, [d - rate * i for d, i in zip(d_alpha, implicit, strict=True)]
 
@@ -194,9 +204,20 @@ class Gradient(Strategy):
         self.settings = settings
         self.usual = f"epochs={settings.epochs}"
 
+    def check(self, space: SearchSpace, objectives: Sequence[Objective]) -> None:
+        """See :meth:`Strategy.check`; a cost alone gives a supernet nothing to learn from."""
+        super().check(space, objectives)
+        if objectives[0].metric in COST_METRICS:
+            raise UsageError(
+                f"The strategy {self.name!r} cannot make {objectives[0].metric!r} its goal: name "
+                "a metric of the task, or use --strategy random."
+            )
+
     def plan(self, context: Context, budget: Budget) -> Plan:
         """Steps for a time, or for ``epochs=N`` or ``steps=N``; see :meth:`Strategy.plan`."""
         counts = budget.only(*self.units)
+        if len(counts) > 1:
+            raise UsageError(f"The budget {budget.text!r} names epochs and steps: name one.")
         trial = GradientSearch(context, self.settings, steps=10**6)
         per_epoch = trial.train_stream.steps_per_epoch
         if budget.seconds is None:
@@ -215,23 +236,29 @@ class Gradient(Strategy):
 
         def epoch_end(epoch: int) -> str:
             began = time.perf_counter()
+            means = search.meter.means()
+            if not all(map(math.isfinite, means.values())):
+                raise UsageError(
+                    f"The loss of the search is no longer finite in epoch {epoch}: look at the "
+                    "scale of the inputs."
+                )
             architecture = search.supernet.decode()
             metrics = search.score() | self._costs(context, search)
             seconds = search.meter.seconds + time.perf_counter() - began
             strengths = search.supernet.strengths()
             detail = {
-                **search.meter.means(),
+                **means,
                 "weights": {kind: s.tolist() for kind, s in strengths.items()},
             }
             fidelity = {"epochs": epoch, "supernet": True}
             record = context.history.add(
-                Record(STAGE, epoch, dict(architecture), fidelity, metrics, seconds, detail)
+                Record(SEARCH, epoch, dict(architecture), fidelity, metrics, seconds, detail)
             )
             goal = context.goal.metric
             return f"epoch {epoch}, supernet {goal} {record.metrics.get(goal) or 0:.3f}"
 
         run_loop(
-            stage=STAGE,
+            stage=SEARCH,
             seed=context.seed,
             steps=plan["steps"],
             steps_per_epoch=per_epoch,
@@ -243,9 +270,23 @@ class Gradient(Strategy):
             step=search.step,
             epoch_end=epoch_end,
             meter=search.meter,
-            path=context.checkpoints / f"{STAGE}.safetensors",
+            path=context.checkpoints / f"{SEARCH}.safetensors",
             reporter=context.reporter,
         )
+        self._warn(context)
+
+    def _warn(self, context: Context) -> None:
+        """Says where the last decode is mostly skip connections, as DARTS' decodes may become."""
+        space = cast(CellSpace, context.space)
+        last = context.history.of(SEARCH)[-1].architecture or {}
+        cells = space.genotype(space.architecture(last)).values()
+        names = [name for edges in cells for name in edges.values()]
+        if names.count("skip_connect") >= SKIPPED * len(names):
+            context.reporter.say(
+                f"{names.count('skip_connect')} of the last decode's {len(names)} edges are skip "
+                "connections: the search may have collapsed, as DARTS as published does; compare "
+                "with --strategy random, or give it fewer epochs."
+            )
 
     def _costs(self, context: Context, search: GradientSearch) -> Metrics:
         task = context.task
@@ -256,13 +297,24 @@ class Gradient(Strategy):
 def search_halves(context: Context) -> tuple[list[int], list[int]]:
     """The training split in two halves, the same for every strategy of a run."""
     split = context.task.train
-    labels = getattr(split, "labels", None)
+    labels = _labels(split)
     if labels is not None:
         first, second = halve(labels, context.seed, getattr(split, "groups", None))
         return [int(i) for i in first], [int(i) for i in second]
     order = torch.randperm(len(split), generator=generator(context.seed, "halves")).tolist()
     middle = (len(order) + 1) // 2
     return order[:middle], order[middle:] or order
+
+
+def _labels(split: Split) -> Any:
+    """The label of each sample, or None where there are none to stratify by."""
+    labels = getattr(split, "labels", None)
+    if labels is not None and len(labels) == len(split):
+        return labels
+    try:
+        return [int(split[i][1]) for i in range(len(split))]
+    except (TypeError, ValueError, RuntimeError):
+        return None
 
 
 @contextmanager

@@ -9,7 +9,8 @@ import numpy as np
 from torch.nn import functional
 
 from ..core.errors import UsageError
-from ..core.task import Recipe, Split, Task, classification_metrics
+from ..core.metrics import classification_metrics
+from ..core.task import Recipe, Split, Task
 from ..data.augment import parse_augment
 from ..data.files import parse_size, read_files
 from ..data.folders import read_folder

@@ -6,10 +6,12 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from nas_domains.core.files import finite, write_atomic, write_json, write_text
+from nas_domains.core.files import check_place, finite, plain, write_atomic, write_json, write_text
 from tests.core.refusal import refused
 
 
@@ -50,9 +52,27 @@ def test_a_full_disk_is_one_sentence(path):
     assert alone(path, "old")
 
 
-def test_a_missing_folder_or_a_folder_in_its_place_is_one_sentence(tmp_path):
-    with refused(repr(str(tmp_path / "no" / "file"))):
-        write_text(tmp_path / "no" / "file", "x")
+def test_folders_on_the_way_are_made(tmp_path):
+    check_place(tmp_path / "a" / "b" / "file")
+    assert not list(tmp_path.iterdir())
+    write_text(tmp_path / "a" / "b" / "file", "x")
+    assert (tmp_path / "a" / "b" / "file").read_text() == "x"
+
+
+@pytest.mark.parametrize("place", ["file/x", "folder"])
+def test_a_place_that_cannot_be_written_is_refused_beforehand(tmp_path, place):
+    (tmp_path / "file").write_text("a")
+    (tmp_path / "folder").mkdir()
+    with refused(place):
+        check_place(tmp_path / place)
+
+
+def test_plain_is_what_yaml_and_json_have():
+    content = {"a": (np.int64(3), np.float32(0.5)), 1: Path("x"), "b": [None, True, "t"]}
+    assert plain(content) == {"a": [3, 0.5], "1": "x", "b": [None, True, "t"]}
+
+
+def test_a_folder_in_its_place_is_one_sentence(tmp_path):
     (tmp_path / "folder").mkdir()
     with refused(repr(str(tmp_path / "folder"))):
         write_text(tmp_path / "folder", "x")

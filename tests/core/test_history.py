@@ -91,7 +91,7 @@ def test_a_line_cut_short_at_any_byte_is_dropped(path):
         assert path.read_bytes().startswith(both) and len(History(path)) == 3
         path.write_bytes(both[:cut])
         again = History(path)
-        again.drop("no such stage")
+        again.drop(("no such stage",))
         assert path.read_bytes() == whole
         again.add(record(1))
         assert path.read_bytes() == both
@@ -127,7 +127,7 @@ def test_drop_takes_out_one_stage(path):
     for stage in ("search", "train/winner/0", "train/winner/1"):
         for step in range(2):
             history.add(record(step, stage))
-    history.drop("train/winner/0")
+    history.drop(("train/winner/0",))
     for h in (history, History(path)):
         assert [r.stage for r in h] == ["search"] * 2 + ["train/winner/1"] * 2
         assert h.find("train/winner/0", 0) is None
@@ -150,6 +150,6 @@ def test_a_stage_may_be_dropped_from_a_file_cut_short(path):
     history.add(record(1))
     path.write_bytes(path.read_bytes()[:-5])
     history = History(path)
-    history.drop("train/winner/0")
+    history.drop(("train/winner/0",))
     history.add(record(1))
     assert list(History(path)) == [record(0), record(1)]

@@ -5,6 +5,7 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchmetrics import MeanAbsoluteError, R2Score
 
 from nas_domains.core.objective import Objective, pareto, parse_objectives
 from tests.core.refusal import refused
@@ -87,6 +88,18 @@ def test_scores_make_larger_better_and_missing_worst():
     assert up.allows({"accuracy": 0.5}) and not up.allows({"accuracy": 0.49})
     assert down.allows({"loss": 0.5}) and not down.allows({"loss": 0.51})
     assert Objective("accuracy", "max").allows({})
+
+
+def test_the_metrics_say_whether_larger_is_better():
+    metrics = {"mae": MeanAbsoluteError(), "r2": R2Score()}
+    assert Objective.parse("mae", metrics).direction == "min"
+    assert Objective.parse("r2", metrics).direction == "max"
+    assert Objective.parse("loss", metrics).direction == "min"
+    assert Objective.parse("mae<=3", metrics).limit == 3
+
+
+def test_no_metrics_and_no_objectives_are_nothing():
+    assert parse_objectives([], []) == []
 
 
 @pytest.mark.parametrize(

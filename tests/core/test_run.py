@@ -222,8 +222,24 @@ def test_the_configuration_is_plain_text_in_its_order(run):
 
 def test_what_a_kill_left_of_a_file_is_cleared(tmp_path):
     run = Run.create(tmp_path / "a", {"space": "x"})
-    left = run.folder("checkpoints") / ".search.safetensors.abc"
+    left = run.folder("checkpoints") / ".search.safetensors.abc.part"
     left.write_bytes(b"half")
+    (run.path / ".gitignore").write_text("mine")
     run.unlock()
     Run.open(tmp_path / "a").lock()
-    assert not left.exists()
+    assert not left.exists() and (run.path / ".gitignore").exists()
+
+
+def test_a_kill_in_the_first_write_leaves_a_free_folder(tmp_path):
+    (tmp_path / ".config.yaml.abc.part").write_text("half")
+    Run.create(tmp_path, CONFIG_OF_TESTS).unlock()
+
+
+def test_discard_leaves_a_folder_that_was_there(tmp_path):
+    for path, made in ((tmp_path / "there", False), (tmp_path / "new", True)):
+        if not made:
+            path.mkdir()
+        run = Run.create(path, CONFIG_OF_TESTS)
+        run.folder("checkpoints")
+        run.discard()
+        assert path.exists() != made and not tree(path)

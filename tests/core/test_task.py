@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.utils.data import TensorDataset
 from torchmetrics.classification import BinaryAccuracy
@@ -89,8 +90,55 @@ PICTURE = Image.new("L", (3, 3))
     ids=str,
 )
 def test_bad_training_data_are_refused(train, names):
+    good = [(X, 0)]
     with refused(*names):
-        task(train=train)
+        task(train=train, val=good, test=good)
+
+
+@pytest.mark.parametrize(
+    ("sample", "names"),
+    [
+        ((torch.zeros(3), 0), ("test[0]", "(3,)")),
+        ((torch.zeros(2, dtype=torch.uint8), 0), ("test[0]", "uint8")),
+        (None, ("test[0]",)),
+    ],
+    ids=str,
+)
+def test_splits_that_differ_are_refused(sample, names):
+    good = [(X, 0), (X, 1)]
+    with refused(*names):
+        task(train=good, val=good, test=[sample])
+
+
+def test_auc_is_that_of_scikit_learn_over_the_classes_present():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.rand((40, 4), generator=generator)
+    y = torch.arange(40) % 3
+    auc = task(outputs=4).metrics["auc"]
+    # In small batches whose logits all lie in [0, 1].
+    for start in range(0, 40, 8):
+        auc.update(scores[start : start + 8], y[start : start + 8])
+    shares = scores.softmax(1)
+    expected = [roc_auc_score(y == c, shares[:, c]) for c in range(3)]
+    assert float(auc.compute()) == pytest.approx(sum(expected) / 3, abs=1e-6)
+
+
+def test_auc_of_a_single_class_is_not_a_number():
+    auc = task().metrics["auc"]
+    auc.update(torch.rand(5, 3), torch.zeros(5, dtype=torch.long))
+    assert torch.isnan(auc.compute())
+
+
+def test_a_data_set_that_changes_at_random_keeps_its_fingerprint():
+    class Noisy(torch.utils.data.Dataset):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            return torch.randn(2), index % 2
+
+    made = task(train=Noisy(), val=Noisy(), test=Noisy())
+    assert made.fingerprint() == made.fingerprint()
 
 
 @pytest.mark.parametrize("name", ["val", "test"])
@@ -154,7 +202,7 @@ def test_fingerprint_knows_the_data_again():
         {"train": split(seed=1)},
         {"val": split(n=19)},
         {"test": split(classes=2)},
-        {"train": split(shape=(3, 2, 8))},
+        {s: split(shape=(3, 2, 8)) for s in ("train", "val", "test")},
         {"outputs": 4},
     ):
         assert task(**change).fingerprint() != first, change

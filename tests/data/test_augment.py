@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from nas_domains.core.errors import UsageError
 from nas_domains.data.augment import STEPS, Chain, cutout, flip, parse_augment, shift
-
-from .make import one_sentence
+from tests.make import one_sentence
 
 shapes = st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(1, 20), st.integers(1, 20))
 chains = st.lists(st.sampled_from(sorted(STEPS)), min_size=1, max_size=3, unique=True)
@@ -111,4 +110,4 @@ def test_option():
 def test_bad_option_is_one_sentence(text):
     with pytest.raises(UsageError) as caught:
         parse_augment(text)
-    assert one_sentence(str(caught.value)) and repr(text) in str(caught.value)
+    one_sentence(str(caught.value), repr(text))

@@ -161,8 +161,9 @@ def test_a_safetensors_file_of_something_else_is_refused(path, metadata):
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path):
-    with refused("no such folder"):
-        checkpoint.save(tmp_path / "no such folder" / "x.safetensors", {"a": 1})
+    (tmp_path / "file").write_text("a")
+    with refused("file/x.safetensors"):
+        checkpoint.save(tmp_path / "file" / "x.safetensors", {"a": 1})
 
 
 BETWEEN = """

@@ -247,7 +247,7 @@ def test_damaged_environment_is_one_sentence(tmp_path):
 
 
 def test_halved_batch_is_said_where_the_config_tells(tmp_path):
-    settings = config(recipe={"batch_size": 64, "lr": 0.1})
+    settings = config(recipe_used={"batch_size": 64, "lr": 0.1})
     settings["plan"] = settings["plan"] | {"batch_size": 32}
     assert (
         "32, halved from 64 as memory ran out" in page(make_run(tmp_path / "run", settings)).text

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 import nas_domains.vision  # noqa: F401
 from nas_domains.core.errors import UsageError
 from nas_domains.core.task import load_task
-from tests.data.make import npz_arrays, one_sentence, write_folder, write_image, write_npz
+from tests.data.make import npz_arrays, write_folder, write_image, write_npz
+from tests.make import one_sentence
 
 
 def refused(source, name, said, **options):
     with pytest.raises(UsageError) as caught:
         load_task(str(source), **options)
     text = str(caught.value)
-    assert one_sentence(text), text
+    one_sentence(text)
     assert name in text and said in text, text
 
 
@@ -119,7 +120,7 @@ def test_any_damage_is_found_or_harmless(tmp_path_factory, data):
     try:
         load_task(str(path))
     except UsageError as error:
-        assert one_sentence(str(error)), error
+        one_sentence(str(error))
 
 
 @pytest.mark.parametrize("name", ["none.npz", "none.csv", "some/folder"])
