@@ -1,26 +1,35 @@
 # Each target makes or completes .venv first; a second call finds its stamps and starts at once.
 # `make demo` in a fresh clone needs Python 3.10+, a C++ compiler for the native kernels, and nothing else.
 
+# Makes .venv, once: remove .venv to change it.
 PYTHON ?= python3
 # Installed first, as everything is compiled against it. For a GPU: make TORCH='torch==2.13.0 --index-url ...'
 TORCH ?= torch==2.13.0
 
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml setup.py $(wildcard csrc/*.* csrc/*/*.*)
+SOURCES := pyproject.toml setup.py nas_domains/version.py $(wildcard csrc/*.* csrc/*/*.*)
 SANITIZED := build/sanitize
+# Named after what was asked for, so that another TORCH is seen and everything compiled against it.
+TORCH_STAMP := $(VENV)/.stamp-torch-$(firstword $(shell printf %s "$(TORCH)" | cksum))
+
+# torch compiles its extensions in parallel where it finds ninja.
+export PATH := $(abspath $(BIN)):$(PATH)
 
 .PHONY: demo test test-slow lint sanitize bench clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.stamp-torch: | $(BIN)/python
+# The pip of an old Python does not know `pip --python`, which the tests use.
+$(TORCH_STAMP): | $(BIN)/python
+	$(BIN)/python -m pip install "pip>=22.3"
 	$(BIN)/pip install $(TORCH)
+	rm -f $(VENV)/.stamp-*
 	touch $@
 
 # torch is left out of the build requirements (see pyproject.toml), so those are installed here.
-$(VENV)/.stamp-core: $(SOURCES) $(VENV)/.stamp-torch
+$(VENV)/.stamp-core: $(SOURCES) $(TORCH_STAMP)
 	$(BIN)/pip install "setuptools>=77" "pybind11>=2.13" ninja
 	$(BIN)/pip install --no-build-isolation -e .
 	touch $@
@@ -53,6 +62,9 @@ lint: $(VENV)/.stamp-all
 # the process too. Leaks are not looked for, as Python and torch keep much until the end: a test of
 # tests/ops watches the memory instead. The compile tests add nothing of ours but minutes.
 sanitize: $(VENV)/.stamp-all
+	@command -v gcc > /dev/null || \
+	  { echo "make sanitize needs gcc, whose sanitizers it loads; install gcc." >&2; exit 1; }
+	rm -rf $(SANITIZED)/lib
 	NAS_DOMAINS_BUILD=cpu NAS_DOMAINS_SANITIZE=1 $(BIN)/python setup.py --quiet \
 	  build --build-lib $(SANITIZED)/lib --build-temp $(SANITIZED)/tmp
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \

@@ -1,17 +1,19 @@
 """Build of the two compiled modules; everything else about the package is in pyproject.toml.
 
-`NAS_DOMAINS_BUILD` chooses what is compiled:
+``NAS_DOMAINS_BUILD`` chooses what is compiled:
 
 * ``auto`` (default): the CPU ops, and the CUDA ones if torch was built for CUDA and a CUDA toolkit
-  is installed; without a C++ compiler nothing, and the package runs on its PyTorch reference.
+  is installed; without a C++ compiler or Python's headers nothing, and the package runs on its
+  PyTorch reference.
 * ``0``: nothing.  ``cpu``: the CPU ops or an error.  ``cuda``: CPU and CUDA ops or an error.
 
-`NAS_DOMAINS_SANITIZE=1` adds the address and undefined-behaviour sanitizers.
+``NAS_DOMAINS_SANITIZE=1`` adds the address and undefined-behaviour sanitizers.
 """
 
 import os
 import shutil
 import sys
+import sysconfig
 from glob import glob
 
 from setuptools import Extension, find_packages, setup
@@ -51,9 +53,13 @@ def requested():
     return value
 
 
-def compiler():
-    """Returns the C++ compiler's command, or None if there is none on this machine."""
-    return shutil.which(os.environ.get("CXX", "c++").split()[0])
+def lacking():
+    """Returns what compiling needs and this machine lacks, with its remedy, or None."""
+    if shutil.which(os.environ.get("CXX", "c++").split()[0]) is None:
+        return "C++ compiler", "install one or set CXX"
+    if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
+        return "Python.h", "install the headers of this Python (such as python3-dev)"
+    return None
 
 
 def refuse(sentence):
@@ -84,13 +90,20 @@ def op_extension(build, extra):
     import torch
     from torch.utils.cpp_extension import CUDA_HOME, CppExtension, CUDAExtension
 
+    cuda_sources = sorted(glob("csrc/cuda/*.cu"))
+    if build == "cuda" and not cuda_sources:
+        sys.exit(
+            "NAS_DOMAINS_BUILD=cuda finds no CUDA C++ kernel in csrc/cuda to compile; use cpu, as "
+            "the GPU kernels of this version are Triton's and need no build."
+        )
     has_cuda = bool(torch.version.cuda and CUDA_HOME)
     if build == "cuda" and not has_cuda:
         sys.exit(
             "NAS_DOMAINS_BUILD=cuda needs a torch built for CUDA and a CUDA toolkit in CUDA_HOME "
             f"(found torch {torch.__version__}, CUDA_HOME={CUDA_HOME}); install both or use cpu."
         )
-    cuda_sources = sorted(glob("csrc/cuda/*.cu")) if has_cuda and build != "cpu" else []
+    if build == "cpu" or not has_cuda:
+        cuda_sources = []
     flags = CXX_FLAGS + OP_FLAGS + extra
     return (CUDAExtension if cuda_sources else CppExtension)(
         "nas_domains._C",
@@ -110,13 +123,15 @@ def extensions():
     build = requested()
     if build == "0":
         return [], {}
-    if compiler() is None:
+    lack = lacking()
+    if lack is not None:
+        what, remedy = lack
         if build != "auto":
-            sys.exit(f"NAS_DOMAINS_BUILD={build} needs a C++ compiler; install one or set CXX.")
+            sys.exit(f"NAS_DOMAINS_BUILD={build} finds no {what}; {remedy}.")
         # pip hides what a build prints unless asked; `nas-domains doctor` says the same later.
         print(
-            "nas_domains: no C++ compiler found, so nothing is compiled and every op runs on its "
-            "slower PyTorch reference; install a compiler and reinstall for the native kernels.",
+            f"nas_domains: no {what} found, so nothing is compiled and every op runs on its "
+            f"slower PyTorch reference; {remedy} and reinstall for the native kernels.",
             file=sys.stderr,
         )
         return [], {}
@@ -139,7 +154,7 @@ ext_modules, cmdclass = extensions()
 setup(
     packages=[*find_packages(include=["nas_domains", "nas_domains.*"]), "nas_domains.kernels"],
     package_dir={"nas_domains.kernels": "kernels"},
-    package_data={"nas_domains": ["py.typed"], "": ["*.j2", "*.html", "*.json", "*.yaml"]},
+    package_data={"nas_domains": ["py.typed"], "nas_domains.report": ["*.html"]},
     ext_modules=ext_modules,
     cmdclass=cmdclass,
 )

@@ -26,8 +26,8 @@ inline bool same_shape(const Tensor& a, const Tensor& b) {
   return true;
 }
 
-// True if the elements of both lie in memory in the same order (strides of length-1 dims are
-// free).
+// True if the elements of both, which are of one shape, lie in memory in the same order (strides
+// of length-1 dims are free).
 inline bool same_layout(const Tensor& a, const Tensor& b) {
   for (int64_t d = 0; d < a.dim(); ++d) {
     if (a.size(d) > 1 && a.stride(d) != b.stride(d)) return false;
@@ -35,8 +35,10 @@ inline bool same_layout(const Tensor& a, const Tensor& b) {
   return true;
 }
 
-// x in the dense layout and dtype of `like`; x itself if it has both already.
+// x in the dense layout and dtype of `like`; x itself if it has both already. Kernels index what
+// this returns by the size of `like`, so another shape is refused here, for every op.
 inline Tensor matched(const Tensor& x, const Tensor& like) {
+  STD_TORCH_CHECK(same_shape(x, like), "An op needs tensors of one shape.");
   if (x.scalar_type() == like.scalar_type() && same_layout(x, like)) return x;
   Tensor y = torch::stable::empty_like(like);
   torch::stable::copy_(y, x);

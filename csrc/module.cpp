@@ -3,8 +3,6 @@
 
 #include <Python.h>
 
-#include <cstdlib>
-
 #include "cpu/isa.h"
 
 namespace {
@@ -31,19 +29,12 @@ PyObject* supported_isas(PyObject*, PyObject*) {
   return names;
 }
 
-bool select(const char* name, const char* what, PyObject* error) {
-  if (nas::set_isa(name)) return true;
-  PyErr_Format(
-      error, "%s is '%s'; use portable, or avx2 or avx512 where the CPU and compiler have it.",
-      what, name);
-  return false;
-}
-
 PyObject* set_isa(PyObject*, PyObject* args) {
   const char* name = nullptr;
   if (!PyArg_ParseTuple(args, "s", &name)) return nullptr;
-  if (!select(name, "The instruction set", PyExc_ValueError)) return nullptr;
-  Py_RETURN_NONE;
+  if (nas::set_isa(name)) Py_RETURN_NONE;
+  PyErr_Format(PyExc_ValueError, "This CPU or build has no instruction set '%s'.", name);
+  return nullptr;
 }
 
 PyMethodDef methods[] = {
@@ -67,7 +58,5 @@ PyModuleDef module = {
 }  // namespace
 
 PyMODINIT_FUNC PyInit__C(void) {
-  const char* forced = std::getenv("NAS_DOMAINS_ISA");
-  if (forced != nullptr && !select(forced, "NAS_DOMAINS_ISA", PyExc_ImportError)) return nullptr;
   return PyModule_Create(&module);
 }

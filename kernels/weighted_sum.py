@@ -1,4 +1,4 @@
-"""Triton kernels of `nas_domains.ops.weighted_sum`, which holds the formula.
+"""Triton kernels of ``nas_domains.ops.weighted_sum``, which holds the formula.
 
 The K tensors arrive as a tuple of pointers, that is as kernel arguments: one launch reads each
 element once, with no table of pointers to copy to the device and no accumulation in memory. A
@@ -12,8 +12,9 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 import triton
 import triton.language as tl
-from nas_domains.kernels.layout import computing_dtype, matched
 from torch import Tensor
+
+from .layout import computing_dtype, matched
 
 BLOCK = 1024
 
@@ -61,15 +62,22 @@ def _acc(x: Tensor) -> tl.dtype:
     return tl.float64 if x.dtype == torch.float64 else tl.float32
 
 
+def _weights(w: Tensor, count: int) -> Tensor:
+    if w.shape != (count,):
+        raise RuntimeError("weighted_sum needs one weight for each tensor.")
+    return w.contiguous()
+
+
 def weighted_sum_fwd(xs: list[Tensor], w: Tensor) -> Tensor:
     """Host function of the op ``nas_domains::weighted_sum_fwd``."""
     out = torch.empty_like(xs[0])
+    w = _weights(w, len(xs))
     n = out.numel()
     if n > 0:
         inputs = tuple(matched(x, out) for x in xs)
         with _on(out):
             _weighted_sum_fwd_kernel[(triton.cdiv(n, BLOCK),)](
-                inputs, w.contiguous(), out, n, ACC=_acc(out), BLOCK=BLOCK
+                inputs, w, out, n, ACC=_acc(out), BLOCK=BLOCK
             )
     return out
 
@@ -83,7 +91,9 @@ def weighted_sum_bwd(
     repeat.
     """
     like = torch.empty_like(xs[0] if xs else g)
-    g, w = matched(g, like), w.contiguous()
+    g, w = matched(g, like), _weights(w, len(xs) or w.numel())
+    if not all(0 <= k < len(w) for k in needs_dx):
+        raise RuntimeError("weighted_sum_bwd: needs_dx names no tensor.")
     dxs = [torch.empty_like(like) for _ in needs_dx]
     n, blocks = like.numel(), triton.cdiv(like.numel(), BLOCK)
     shares = w.new_zeros((blocks, len(xs)), dtype=computing_dtype(g.dtype))

@@ -1,9 +1,11 @@
 """Installing the package: wheel, sdist, with and without compiler and pip's isolation."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from pathlib import Path
@@ -13,6 +15,12 @@ import pytest
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 
+needs_compiler = pytest.mark.skipif(
+    shutil.which(os.environ.get("CXX", "c++").split()[0]) is None
+    or not Path(sysconfig.get_path("include"), "Python.h").exists(),
+    reason="compiling needs a C++ compiler and Python.h",
+)
+
 USE = """
 import torch, nas_domains
 from nas_domains import ops
@@ -20,6 +28,20 @@ print(nas_domains.__file__)
 print(ops.weighted_sum([torch.ones(3), torch.ones(3)], torch.ones(2)).tolist())
 print(ops.active("cpu")["weighted_sum_fwd"])
 print(nas_domains.__version__)
+"""
+
+TRIAL = """
+#include "../common.h"
+
+__global__ void trial(float* x) { x[threadIdx.x] += 1; }
+
+void launch(nas::Tensor x) { trial<<<1, 32>>>(nas::mutable_data<float>(x)); }
+"""
+
+HEADLESS = """
+import sysconfig
+path = sysconfig.get_path
+sysconfig.get_path = lambda name, *a, **k: "/nowhere" if name == "include" else path(name, *a, **k)
 """
 
 
@@ -85,14 +107,17 @@ def use(venv):
     return backend, version
 
 
+@needs_compiler
 def test_sdist_holds_the_sources(built):
     with tarfile.open(built[0]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
+    assert "LICENSE" in names
     for kind in ("csrc", "kernels"):
         tracked = run(["git", "ls-files", kind], ROOT).stdout.split()
         assert tracked and set(tracked) <= names
 
 
+@needs_compiler
 def test_wheel_says_what_it_is_and_works(built, venv):
     wheel = built[1]
     # _C would fit every Python from 3.10, but _sampler fits only the one it was built for.
@@ -101,7 +126,8 @@ def test_wheel_says_what_it_is_and_works(built, venv):
     names = zipfile.ZipFile(wheel).namelist()
     assert "nas_domains/_C.abi3.so" in names and "nas_domains/kernels/weighted_sum.py" in names
     assert any(name.startswith("nas_domains/_sampler.") for name in names)
-    assert "nas_domains/py.typed" in names
+    assert {"nas_domains/py.typed", "nas_domains/report/template.html"} <= set(names)
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert not any(name.startswith(("kernels/", "tests/", "csrc/")) for name in names)
     pip(venv, wheel)
     backend, version = use(venv)
@@ -115,6 +141,7 @@ def test_build_0_installs_the_reference(source, venv):
     assert use(venv)[0] == "reference"
 
 
+@needs_compiler
 def test_isolated_build_fails_in_one_sentence(source, venv):
     done = pip(venv, source, check=False)
     assert done.returncode != 0
@@ -133,10 +160,57 @@ def test_without_compiler(source, venv):
     assert use(venv)[0] == "reference"
     env["NAS_DOMAINS_BUILD"] = "cpu"
     done = pip(venv, "--no-build-isolation", source, env=env, check=False)
+    sentence = "NAS_DOMAINS_BUILD=cpu finds no C++ compiler; install one or set CXX."
+    assert done.returncode != 0 and sentence in done.stdout
+
+
+@needs_compiler
+def test_without_python_headers(source, venv):
+    """A Python without its headers, as Debian's is without python3-dev."""
+    (site,) = venv.parents[1].glob("lib/python*/site-packages")
+    (site / "headless.pth").write_text("import headless")
+    (site / "headless.py").write_text(HEADLESS)
+    done = pip(venv, "--no-build-isolation", "-v", source)
+    assert "nas_domains: no Python.h found, so nothing is compiled" in done.stdout
+    assert use(venv)[0] == "reference"
+    env = {"NAS_DOMAINS_BUILD": "cpu"}
+    done = pip(venv, "--no-build-isolation", source, env=env, check=False)
+    assert done.returncode != 0 and "NAS_DOMAINS_BUILD=cpu finds no Python.h" in done.stdout
+
+
+@needs_compiler
+def test_cuda_asked_for_and_no_cuda_source(source, venv):
+    env = {"NAS_DOMAINS_BUILD": "cuda"}
+    done = pip(venv, "--no-build-isolation", source, env=env, check=False)
     assert done.returncode != 0
-    assert "NAS_DOMAINS_BUILD=cpu needs a C++ compiler; install one or set CXX." in done.stdout
+    assert "NAS_DOMAINS_BUILD=cuda finds no CUDA C++ kernel" in done.stdout
 
 
+@needs_compiler
+@pytest.mark.skipif(
+    shutil.which("cmake") is None or shutil.which("ninja") is None,
+    reason="the developer build needs cmake and ninja",
+)
+def test_developer_build(source, tmp_path):
+    """CMake finds .venv by itself, and where nvcc is present it compiles a .cu without a GPU."""
+    tree = tmp_path / "tree"
+    shutil.copytree(source, tree)
+    (tree / ".venv").symlink_to(sys.prefix)
+    (tree / "csrc/cuda").mkdir(exist_ok=True)
+    (tree / "csrc/cuda/trial.cu").write_text(TRIAL)
+    build = tree / "build/cmake"
+    one = "-DCMAKE_CUDA_ARCHITECTURES=90"
+    run(["cmake", "-S", ".", "-B", "build/cmake", "-G", "Ninja", one], tree)
+    run(["cmake", "--build", build], tree)
+    assert (build / "_C.abi3.so").exists() and list(build.glob("_sampler.*.so"))
+    commands = json.loads((build / "compile_commands.json").read_text())
+    built = {Path(command["file"]).name for command in commands}
+    assert {"module.cpp", "isa.cpp", "path_sampler.cpp"} <= built
+    if shutil.which("nvcc"):
+        assert "trial.cu" in built and list(build.rglob("trial.cu.o"))
+
+
+@needs_compiler
 def test_code_that_does_not_compile_fails_the_build(source, venv, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(source, broken)

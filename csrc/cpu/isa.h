@@ -5,7 +5,7 @@ namespace nas {
 
 enum class Isa : int { portable, avx2, avx512 };
 
-// Environment variable NAS_DOMAINS_ISA, else the best this CPU has.
+// The one that set_isa selected, else the best this CPU has.
 Isa active_isa();
 const char* isa_name(Isa isa);
 bool isa_supported(Isa isa);

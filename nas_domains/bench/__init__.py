@@ -9,8 +9,8 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from nas_domains.core.errors import UsageError
-from nas_domains.core.files import write_atomic, write_json
+from ..core.errors import UsageError
+from ..core.files import write_atomic, write_json
 
 __all__ = ["names", "render", "run"]
 
@@ -32,27 +32,30 @@ def run(
     """Runs one benchmark.
 
     Args:
-        name: one of `names`.
-        json: file to write the result to.
-        plot: image file to draw the result to.
-        rounds: samples of each variant; a round takes one of each in turn.
-        device: ``cpu`` or ``cuda``.
+        name: One of ``names``.
+        json: File to write the result to.
+        plot: Image file to draw the result to.
+        rounds: Samples of each variant; a round takes one of each in turn.
+        device: ``auto``, ``cpu`` or ``cuda``; the contract test runs there too.
 
     Returns:
-        ``{"name", "header", "cases": [{"case", "bytes", "floor", "rows"}]}``, times in seconds.
+        ``{"name", "header", "cases": [{"case", "bytes", "floor", "rows"}]}``, times in seconds and
+        memory in bytes.
 
     Raises:
-        UsageError: There is no benchmark of that name, the op's contract test fails, or a file
-            cannot be written.
+        UsageError: There is no benchmark of that name or no such device, the op's contract test
+            fails, or a file cannot be written.
     """
     if name not in _ENTRIES:
         raise UsageError(f"There is no benchmark {name!r}; use one of {', '.join(names())}.")
-    from nas_domains.bench.harness import header
-    from nas_domains.testing.op_checks import check_op
+    from ..evaluation.context import resolve_device
+    from ..testing.op_checks import check_op
+    from .harness import header
 
+    device = resolve_device(device)
     entry = importlib.import_module(_ENTRIES[name])
     try:
-        check_op(entry.SAMPLE)
+        check_op(entry.SAMPLE, device)
     except AssertionError as error:
         raise UsageError(
             f"The contract test of {entry.SAMPLE.name} fails, so nothing is measured: {error}."
@@ -66,17 +69,29 @@ def run(
 
 
 def render(result: dict[str, Any]) -> str:
-    """Returns the result of `run` as text: header, then a table for each case."""
-    lines = [f"{key}: {value}" for key, value in result["header"].items()]
+    """Returns the result of ``run`` as text: header, then a table for each case."""
+    lines = []
+    for key, value in result["header"].items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {of or 'missing'}" for name, of in value.items())
+        lines.append(f"{key}: {value}")
     for case in result["cases"]:
         lines += ["", f"{case['case']} (floor {1e3 * case['floor']:.3f} ms)"]
-        lines.append(f"{'variant':16}{'min ms':>10}{'median ms':>11}{'ratio':>8}{'x floor':>9}")
+        lines.append(
+            f"{'variant':16}{'min ms':>10}{'median ms':>11}{'ratio':>8}{'x floor':>9}"
+            f"{'peak MB':>10}"
+        )
         for row in case["rows"]:
             lines.append(
                 f"{row['variant']:16}{1e3 * row['minimum']:10.3f}{1e3 * row['median']:11.3f}"
                 f"{row['ratio']:8.2f}{row['median'] / case['floor']:9.1f}"
+                f"{row['memory'] / 1e6:10.1f}"
             )
-    lines += ["", "ratio: median of the first variant over this one's, measured in turn."]
+    lines += [
+        "",
+        "ratio: median of the first variant over this one's, measured in turn.",
+        "peak MB: most memory held at one time beyond the inputs, results included.",
+    ]
     return "\n".join(lines)
 
 
@@ -95,5 +110,5 @@ def _draw(result: dict[str, Any], path: Path) -> None:
         axis.legend(fontsize=7)
     axes[0][0].set_ylabel("median, ms")
     header = result["header"]
-    figure.suptitle(f"{result['name']}: {header['processor']}, {header['threads']} threads")
+    figure.suptitle(f"{result['name']}: {header['cpu']}, {header['threads']} threads")
     write_atomic(path, lambda file: figure.savefig(file, dpi=120, format="png"))

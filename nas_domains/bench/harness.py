@@ -1,22 +1,24 @@
-"""Timing of variants side by side: one sample of each in turn, so all meet the same machine."""
+"""Time and memory of variants side by side, one sample of each in turn on the same machine."""
 
 from __future__ import annotations
 
 import datetime
+import json
 import os
-import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
-from nas_domains import ops
-from nas_domains.version import __version__
+from ..hardware.environment import describe_environment
 
-__all__ = ["Row", "compare", "copy_rate", "header"]
+__all__ = ["Row", "compare", "copy_rate", "header", "peak_bytes"]
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,10 @@ class Row:
     """Times of one variant, in seconds.
 
     Attributes:
-        variant: its name.
-        minimum: the fastest sample.
-        median: the median sample.
-        ratio: the median of the first variant over that of this one: above 1 is faster than it.
+        variant: Its name.
+        minimum: The fastest sample.
+        median: The median sample.
+        ratio: The median of the first variant over that of this one: above 1 is faster than it.
     """
 
     variant: str
@@ -42,16 +44,16 @@ def compare(
     """Times variants in turn: each round takes one sample of each.
 
     Args:
-        variants: name to a call; the first is the one that ratios refer to.
-        rounds: samples of each variant, at least 1.
-        warmup: calls of each variant before the first sample.
+        variants: Name to a call; the first is the one that ratios refer to.
+        rounds: Samples of each variant, at least 1.
+        warmup: Calls of each variant before the first sample.
         device: ``cuda`` waits for the device before and after each sample.
 
     Returns:
         One row for each variant, in order.
 
     Raises:
-        ValueError: if `rounds` is below 1 or there is no variant.
+        ValueError: If ``rounds`` is below 1 or there is no variant.
     """
     if rounds < 1 or not variants:
         raise ValueError(f"compare got rounds={rounds}; give it 1 round and 1 variant at least.")
@@ -76,34 +78,46 @@ def compare(
 
 
 def copy_rate(size: int, device: str = "cpu", rounds: int = 20) -> float:
-    """Returns the bytes a second (read and written) of the fastest copy of `size` bytes."""
+    """Returns the bytes a second (read and written) of the fastest copy of ``size`` bytes."""
     a = torch.ones(max(size // 4, 1), device=device)
     b = torch.empty_like(a)
     row = compare({"copy": lambda: b.copy_(a)}, rounds, device=device)[0]
     return 2 * a.numel() * 4 / row.minimum
 
 
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as lines:
-            names = [line.split(":", 1)[1] for line in lines if line.startswith("model name")]
-        return names[0].strip()
-    except (OSError, IndexError):
-        return platform.processor() or platform.machine()
+def peak_bytes(call: Callable[[], object], device: str = "cpu") -> int:
+    """Returns the most memory that a call holds at one time, beyond what was held before it.
+
+    Args:
+        call: What is measured, once; warm, or what it keeps for later counts too.
+        device: Whose memory counts, ``cpu`` or ``cuda``: tensors as torch's allocator gives them
+            out, the result included.
+    """
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        return torch.cuda.max_memory_allocated() - before
+    # The profiler greets on stderr each time; read when it first starts.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        call()
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text())["traceEvents"]
+    changes = [event for event in events if event["name"] == "[memory]"]
+    held = most = 0
+    for change in sorted(changes, key=lambda event: float(event["ts"])):
+        held += change["args"]["Bytes"]
+        most = max(most, held)
+    return most
 
 
 def header(device: str = "cpu") -> dict[str, Any]:
-    """Returns what a reader needs to judge a time: machine, versions, threads, load, date."""
+    """Returns what a reader needs to judge a time: date, load, machine, versions, threads."""
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "nas_domains": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "isa": ops.info()["isa"],
-        "backends": ops.active(device),
+        **describe_environment(device),
     }

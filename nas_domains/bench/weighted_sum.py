@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from nas_domains.bench.harness import compare, copy_rate
-from nas_domains.testing.op_samples import WEIGHTED_SUM, OpCase
+from ..testing.op_samples import WEIGHTED_SUM, OpCase
+from .harness import compare, copy_rate, peak_bytes
 
 __all__ = ["SAMPLE", "measure"]
 
@@ -21,7 +21,7 @@ CASES = tuple(
 
 
 def measure(rounds: int, device: str) -> list[dict[str, Any]]:
-    """Returns one record for each shape: variants with their times, and the floor.
+    """Returns one record for each shape: variants with their times and memory, and the floor.
 
     The floor is the time to move each byte once, at the measured rate of a copy that moves as
     many: the forward reads the K tensors and writes one, the backward reads K + 1 and writes K.
@@ -51,5 +51,7 @@ def _measure_case(case: OpCase, rounds: int, device: str) -> dict[str, Any]:
         "case": f"{'x'.join(map(str, case.shape))}, K={case.count}, channels-last, float32",
         "bytes": bytes_moved,
         "floor": floor,
-        "rows": [vars(row) for row in rows],
+        "rows": [
+            vars(row) | {"memory": peak_bytes(variants[row.variant], device)} for row in rows
+        ],
     }

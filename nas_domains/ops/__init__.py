@@ -1,6 +1,6 @@
 """Torch operators of this package: one contract each, with several kernels."""
 
-from nas_domains.ops.backend import active, available, backend, choice, info
-from nas_domains.ops.weighted_sum import weighted_sum
+from .backend import active, available, backend, choice, info
+from .weighted_sum import weighted_sum
 
 __all__ = ["active", "available", "backend", "choice", "info", "weighted_sum"]

@@ -1,15 +1,18 @@
 """Which implementation of an op runs: the compiled kernels, Triton, or the PyTorch reference.
 
-`NAS_DOMAINS_BACKEND`, read when `nas_domains.ops` is imported, chooses:
+``NAS_DOMAINS_BACKEND``, read when ``nas_domains.ops`` is imported, chooses:
 
 * ``auto`` (default): for each op and device the compiled kernel, else the Triton kernel (on a
-  GPU), else the reference. `info` and ``nas-domains doctor`` say which.
+  GPU), else the reference. ``info`` and ``nas-domains doctor`` say which.
 * ``native``: the compiled kernels; an error if they were not built. An op that has no CUDA C++
   kernel then refuses CUDA tensors.
 * ``triton``: the Triton kernels on a GPU (on the CPU too under ``TRITON_INTERPRET=1``, for tests);
   an error if Triton is missing or there is nothing to run it on. CPU tensors otherwise run as in
   ``auto``.
 * ``reference``: plain PyTorch everywhere.
+
+``NAS_DOMAINS_ISA`` names the instruction set of the compiled CPU kernels, by default the best that
+the CPU has.
 
 The choice holds for the whole process: it is made in torch's dispatcher, where a compiled graph
 finds it too and a call pays nothing for it.
@@ -28,6 +31,8 @@ from types import ModuleType
 from typing import Any
 
 import torch
+
+from ..core.errors import UsageError
 
 __all__ = ["active", "available", "backend", "choice", "define", "info", "native_module"]
 
@@ -55,20 +60,28 @@ _choice = "auto"
 
 def _load_native() -> ModuleType | None:
     try:
-        return importlib.import_module("nas_domains._C")
-    except ModuleNotFoundError as error:
-        # A module that is there and does not load (another torch, a wrong NAS_DOMAINS_ISA) is an
-        # error.
-        if error.name != "nas_domains._C":
-            raise
-        return None
+        module = importlib.import_module("nas_domains._C")
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "nas_domains._C":
+            return None
+        raise UsageError(
+            f"The compiled module nas_domains._C does not load with torch {torch.__version__}; "
+            "reinstall nas_domains beside this torch with `pip install --no-build-isolation`."
+        ) from error
+    isa = os.environ.get("NAS_DOMAINS_ISA")
+    if isa is not None:
+        if isa not in module.supported_isas():
+            known = ", ".join(module.supported_isas())
+            raise UsageError(f"NAS_DOMAINS_ISA is {isa!r}; use one of {known} on this machine.")
+        module.set_isa(isa)
+    return module
 
 
 _native = _load_native()
 
 
 def native_module() -> ModuleType | None:
-    """Returns the compiled module `nas_domains._C`, or None if it was not built."""
+    """Returns the compiled module ``nas_domains._C``, or None if it was not built."""
     return _native
 
 
@@ -86,7 +99,7 @@ def available() -> list[str]:
 
 
 def _missing(name: str) -> str | None:
-    """Returns what backend `name` lacks here and what to do about it, or None."""
+    """Returns what backend ``name`` lacks here and what to do about it, or None."""
     if name == "native" and _native is None:
         return "the compiled module nas_domains._C; reinstall with a C++ compiler, or use auto"
     if name == "triton":
@@ -103,10 +116,10 @@ def choice() -> str:
 
 
 def active(device: str | torch.device = "cpu") -> dict[str, str]:
-    """Returns, for each registered op, the backend that runs it on `device`.
+    """Returns, for each registered op, the backend that runs it on ``device``.
 
     Args:
-        device: a device or its type; only the type counts.
+        device: A device or its type; only the type counts.
 
     Returns:
         Op name (such as ``weighted_sum_fwd``) to ``native``, ``triton``, ``reference`` or
@@ -122,7 +135,7 @@ def info() -> dict[str, Any]:
     Returns:
         ``choice`` (the backend asked for), ``available``, ``isa`` and ``isas`` (the CPU
         instruction set in use and those supported; None and [] without compiled kernels),
-        ``triton`` (importable or not) and ``ops`` (device type to the result of `active`).
+        ``triton`` (importable or not) and ``ops`` (device type to the result of ``active``).
     """
     return {
         "choice": _choice,
@@ -136,16 +149,15 @@ def info() -> dict[str, Any]:
 
 @contextmanager
 def backend(name: str) -> Iterator[None]:
-    """Runs the ops on backend `name` inside a ``with`` block, for tests and benchmarks.
+    """Runs the ops on backend ``name`` inside a ``with`` block, for tests and benchmarks.
 
     The change is seen by all threads.
 
     Args:
-        name: auto, native, triton or reference.
+        name: One of auto, native, triton and reference.
 
     Raises:
-        ValueError: if there is no such backend.
-        RuntimeError: if it is missing here.
+        UsageError: There is no such backend, or it is missing here.
     """
     before = _choice
     _use(name, "The backend")
@@ -162,13 +174,13 @@ def define(
     fake: Callable[..., Any],
     triton: str | None = None,
 ) -> None:
-    """Registers the op ``nas_domains::<name>``; called once by each file of `nas_domains.ops`.
+    """Registers the op ``nas_domains::<name>``; called once by each file of ``nas_domains.ops``.
 
     Args:
-        name: the op's name, such as ``weighted_sum_fwd``.
-        schema: its arguments and results, in torch's schema language.
-        reference: the op in plain PyTorch, for every device.
-        fake: the op's shapes, dtypes and strides, as in `torch.library.register_fake`.
+        name: The op's name, such as ``weighted_sum_fwd``.
+        schema: Its arguments and results, in torch's schema language.
+        reference: The op in plain PyTorch, for every device.
+        fake: The op's shapes, dtypes and strides, as in ``torch.library.register_fake``.
         triton: ``module:function`` of its Triton host function, imported when first called.
     """
     qualname = f"nas_domains::{name}"
@@ -185,7 +197,7 @@ def define(
 
 
 def _resolve(op: _Op, kind: str, asked: str | None = None) -> str:
-    """Returns the backend that runs `op` on device type `kind`."""
+    """Returns the backend that runs ``op`` on device type ``kind``."""
     asked = asked or _choice
     can_triton = op.triton is not None and _has_triton() and (kind == "cuda" or _interpreted())
     if asked == "reference" or kind not in _DEVICES:
@@ -212,7 +224,7 @@ def _triton_call(op: _Op) -> Callable[..., Any]:
 
 def _refuse(name: str) -> Callable[..., Any]:
     def call(*args: Any) -> Any:
-        raise RuntimeError(
+        raise UsageError(
             f"nas_domains::{name} has no native CUDA kernel; use the backend auto or triton."
         )
 
@@ -238,10 +250,10 @@ def _apply(name: str, op: _Op) -> None:
 def _use(name: str, source: str) -> None:
     global _choice, _override
     if name not in BACKENDS:
-        raise ValueError(f"{source} is {name!r}; use one of {', '.join(BACKENDS)}.")
+        raise UsageError(f"{source} is {name!r}; use one of {', '.join(BACKENDS)}.")
     missing = _missing(name)
     if missing is not None:
-        raise RuntimeError(f"{source} is {name}, which needs {missing}.")
+        raise UsageError(f"{source} is {name}, which needs {missing}.")
     if _override is not None:
         _override._destroy()  # brings back the kernels that it hid
         _override = None

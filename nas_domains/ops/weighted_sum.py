@@ -3,8 +3,8 @@ r"""Weighted sum of the candidates of an edge.
 .. math::
     out = \sum_k w_k x_k, \qquad dx_k = w_k g, \qquad dw_k = \langle g, x_k \rangle
 
-with `g` the gradient of `out`. Half types are summed in float32. The result has the dtype of the
-`x_k` and the memory layout of ``torch.empty_like(x_0)``.
+with ``g`` the gradient of ``out``. Half types are summed in float32. The result has the dtype of
+the ``x_k`` and the memory layout of ``torch.empty_like(x_0)``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas_domains.kernels.layout import computing_dtype, matched
-from nas_domains.ops.backend import define
+from ..kernels.layout import computing_dtype, matched
+from .backend import define
 
 __all__ = ["weighted_sum"]
 
@@ -24,21 +24,21 @@ __all__ = ["weighted_sum"]
 def weighted_sum(xs: Sequence[Tensor], w: Tensor) -> Tensor:
     """Returns ``sum_k w[k] * xs[k]`` in one pass over memory.
 
-    Differentiable in `xs` and `w`, any number of times. Tensors of several dtypes (candidates
-    under autocast) are promoted to the widest of them, as `torch.stack` does; autocast changes
+    Differentiable in ``xs`` and ``w``, any number of times. Tensors of several dtypes (candidates
+    under autocast) are promoted to the widest of them, as ``torch.stack`` does; autocast changes
     nothing else.
 
     Args:
         xs: K >= 1 tensors of one shape and device, of any real floating dtype and any strides.
-        w: weights `[K]` of any real floating dtype, on the same device.
+        w: Weights ``[K]`` of any real floating dtype, on the same device.
 
     Returns:
-        A tensor of the shape and (widest) dtype of `xs`, laid out like
+        A tensor of the shape and (widest) dtype of ``xs``, laid out like
         ``torch.empty_like(xs[0])``.
 
     Raises:
-        TypeError: if a tensor is not of a real floating dtype.
-        ValueError: if `xs` is empty, or shapes, devices or the number of weights do not fit.
+        TypeError: If a tensor is not of a real floating dtype.
+        ValueError: If ``xs`` is empty, or shapes, devices or the number of weights do not fit.
     """
     if len(xs) == 0:
         raise ValueError("weighted_sum got an empty list; give it at least one tensor.")

@@ -1,4 +1,4 @@
-"""The checks of the op contract, as functions that raise `AssertionError`; they need no pytest."""
+"""The checks of the op contract, as functions that raise ``AssertionError``, without pytest."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas_domains import ops
-from nas_domains.ops.backend import native_module
-from nas_domains.testing.op_samples import OpCase, OpSample
+from .. import ops
+from ..ops.backend import native_module
+from .op_samples import OpCase, OpSample
 
 __all__ = [
     "VARIANTS",
@@ -32,7 +32,7 @@ VARIANTS = ("reference", "native-portable", "native-avx2", "native-avx512", "tri
 
 
 def missing(variant: str) -> str | None:
-    """Returns why `variant` cannot run here, or None if it can."""
+    """Returns why ``variant`` cannot run here, or None if it can."""
     name, _, isa = variant.partition("-")
     if name not in ops.available():
         needs = {"native": "the compiled module", "triton": "a GPU or TRITON_INTERPRET=1"}
@@ -45,7 +45,7 @@ def missing(variant: str) -> str | None:
 
 @contextmanager
 def use_variant(variant: str) -> Iterator[None]:
-    """Runs the ops on one of `VARIANTS`: a backend, and for native the instruction set."""
+    """Runs the ops on one of ``VARIANTS``: a backend, and for native the instruction set."""
     name, _, isa = variant.partition("-")
     module = native_module()
     with ops.backend(name):
@@ -126,15 +126,15 @@ def check_values(
         assert error <= bound, f"{what} is off by {error:.3e}, allowed are {bound:.3e}"
 
 
-def check_gradients(sample: OpSample, case: OpCase) -> None:
+def check_gradients(sample: OpSample, case: OpCase, device: str = "cpu") -> None:
     """Checks first and second derivatives against finite differences in float64."""
-    leaves = _leaves(sample.inputs(case, torch.float64, 0))
+    leaves = _leaves([t.to(device) for t in sample.inputs(case, torch.float64, 0)])
     assert torch.autograd.gradcheck(sample.call, leaves)
     assert torch.autograd.gradgradcheck(sample.call, leaves)
 
 
 def check_registration(sample: OpSample, case: OpCase, dtype: torch.dtype) -> None:
-    """Runs `torch.library.opcheck` (schema, fake tensors, autograd, AOT) on the registered ops."""
+    """Runs ``torch.library.opcheck``: schema, fake tensors, autograd and AOT of the raw ops."""
     for op, args in sample.raw(_leaves(sample.inputs(case, dtype, 0))):
         torch.library.opcheck(op, args)
 
@@ -185,9 +185,9 @@ def check_errors(sample: OpSample) -> None:
             raise AssertionError(f"{sample.name}: a wrong call passed (expected: {words})")
 
 
-def check_op(sample: OpSample) -> None:
+def check_op(sample: OpSample, device: str = "cpu") -> None:
     """Runs the quick part of the contract on the backend in use: values and gradients."""
     for case in sample.cases:
         for dtype in sample.dtypes:
-            check_values(sample, case, dtype)
-    check_gradients(sample, OpCase((3, 5)))
+            check_values(sample, case, dtype, device=device)
+    check_gradients(sample, OpCase((3, 5)), device)

@@ -1,4 +1,4 @@
-"""What an op must show to its contract test: one `OpSample` each, gathered in `SAMPLES`."""
+"""What an op must show to its contract test: one ``OpSample`` each, gathered in ``SAMPLES``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas_domains import ops
+from .. import ops
 
 __all__ = ["LAYOUTS", "SAMPLES", "OpCase", "OpSample", "arrange"]
 
@@ -18,7 +18,7 @@ LAYOUTS = ("contiguous", "channels_last", "transposed", "sliced", "expanded")
 
 @dataclass(frozen=True)
 class OpCase:
-    """One set of inputs: `count` tensors of `shape`, tensor i laid out as ``layouts[i % len]``."""
+    """Inputs: ``count`` tensors of ``shape``, tensor i laid out as ``layouts[i % len]``."""
 
     shape: tuple[int, ...]
     count: int = 3
@@ -30,14 +30,14 @@ class OpSample:
     """One op, as the contract test and the benchmarks see it.
 
     Attributes:
-        name: the op's public name.
-        call: the public function, of the flat tensors that `inputs` makes.
-        formula: the same in plain differentiable PyTorch; its own error is the measure.
-        inputs: makes the tensors of a case from a dtype and a seed.
-        raw: for such tensors, the registered ops with arguments, for `torch.library.opcheck`.
-        cases: inputs that reach every branch: tails of vectors, blocks, layouts, empties.
-        errors: calls that must fail: what to call, the exception, and words of its sentence.
-        dtypes: dtypes to test.
+        name: The op's public name.
+        call: The public function, of the flat tensors that ``inputs`` makes.
+        formula: The same in plain differentiable PyTorch; its own error is the measure.
+        inputs: Makes the tensors of a case from a dtype and a seed.
+        raw: For such tensors, the registered ops with arguments, for ``torch.library.opcheck``.
+        cases: Inputs that reach every branch: tails of vectors, blocks, layouts, empties.
+        errors: Calls that must fail: what to call, the exception, and words of its sentence.
+        dtypes: Dtypes to test.
     """
 
     name: str
@@ -56,7 +56,7 @@ class OpSample:
 
 
 def arrange(x: Tensor, layout: str) -> Tensor:
-    """Returns the values of `x` in a memory layout of `LAYOUTS`.
+    """Returns the values of ``x`` in a memory layout of ``LAYOUTS``.
 
     ``channels_last`` leaves tensors that are not 4- or 5-dimensional as they are; ``sliced`` puts
     NaN between the elements; ``expanded`` repeats the first entry of the first dimension, stride
@@ -138,6 +138,12 @@ WEIGHTED_SUM = OpSample(
         (lambda: ops.weighted_sum([_x], torch.ones(1, 1)), ValueError, r"w has shape \(1, 1\)"),
         (lambda: ops.weighted_sum([_x, _x.to("meta")], torch.ones(2)), ValueError, "on meta"),
         (lambda: ops.weighted_sum([_x], torch.ones(1, device="meta")), ValueError, "w is on meta"),
+        # As many dimensions and the same strides, but fewer elements than the tensors have.
+        (
+            lambda: torch.ops.nas_domains.weighted_sum_bwd(_x[:1], [_x, _x], torch.ones(2), [0]),
+            RuntimeError,
+            "tensors of one shape",
+        ),
     ),
 )
 

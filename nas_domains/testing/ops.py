@@ -3,7 +3,7 @@
     class TestWeightedSum(OpContract):
         sample = SAMPLES["weighted_sum"]
 
-Each check runs on each of `VARIANTS` (backend and instruction set) that this machine has; the
+Each check runs on each of ``VARIANTS`` (backend and instruction set) that this machine has; the
 others are skipped with the reason. Needs the extra ``test``.
 """
 
@@ -17,9 +17,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nas_domains.testing import op_checks
-from nas_domains.testing.op_checks import VARIANTS
-from nas_domains.testing.op_samples import LAYOUTS, SAMPLES, OpCase, OpSample
+from . import op_checks
+from .op_checks import VARIANTS
+from .op_samples import LAYOUTS, SAMPLES, OpCase, OpSample
 
 __all__ = ["SAMPLES", "OpCase", "OpContract", "OpSample", "op_cases"]
 
@@ -35,7 +35,7 @@ def op_cases(draw: st.DrawFn) -> OpCase:
 
 
 class OpContract:
-    """Base of an op's tests; a subclass sets `sample`."""
+    """Base of an op's tests; a subclass sets ``sample``."""
 
     sample: ClassVar[OpSample]
 

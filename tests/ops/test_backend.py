@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from nas_domains import ops
+from nas_domains.core.errors import UsageError
 from nas_domains.ops.backend import native_module
 
 USE = """
@@ -68,12 +69,40 @@ def test_reference_by_environment():
 def test_instruction_set_by_environment():
     if native_module() is None:
         pytest.skip("the native backend needs the compiled module")
-    show = "import torch; from nas_domains import _C; print(_C.isa())"
+    show = "from nas_domains import ops; print(ops.info()['isa'])"
     assert python(show, NAS_DOMAINS_ISA="portable") == "portable"
-    assert "NAS_DOMAINS_ISA is 'sse9'" in python(show, NAS_DOMAINS_ISA="sse9")
-    assert "NAS_DOMAINS_ISA is 'sse9'" in python(USE, NAS_DOMAINS_ISA="sse9")
-    with pytest.raises(ValueError, match="The instruction set is 'sse9'"):
+    assert "UsageError: NAS_DOMAINS_ISA is 'sse9'; use one of portable" in python(
+        USE, NAS_DOMAINS_ISA="sse9"
+    )
+    with pytest.raises(ValueError, match="no instruction set 'sse9'"):
         native_module().set_isa("sse9")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("NAS_DOMAINS_BACKEND", "fast", "NAS_DOMAINS_BACKEND is 'fast'; use one of auto, native"),
+        ("NAS_DOMAINS_ISA", "sse9", "NAS_DOMAINS_ISA is 'sse9'; use one of portable"),
+        ("PYTHONPATH", "{broken}", "nas_domains._C does not load with torch"),
+    ],
+)
+def test_the_command_line_says_it_in_one_sentence(variable, value, sentence, tmp_path):
+    if variable == "NAS_DOMAINS_ISA" and native_module() is None:
+        pytest.skip("the native backend needs the compiled module")
+    # Stands for a module that was compiled for another torch.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import nas_domains\nnas_domains.__path__.insert(0, __file__.rpartition('/')[0])\n"
+    )
+    (tmp_path / "_C.py").write_text("raise ImportError('undefined symbol: torch_of_later')")
+    env = {k: v for k, v in os.environ.items() if not k.startswith("NAS_DOMAINS_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "nas_domains.cli", "doctor"],
+        env=env | {variable: value.format(broken=tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and sentence in done.stderr
+    assert done.stderr.count("\n") == 1 and done.stderr.endswith(".\n")
 
 
 def test_context_manager_restores_and_nests():
@@ -84,7 +113,7 @@ def test_context_manager_restores_and_nests():
             assert ops.active("cpu")["weighted_sum_fwd"] != "triton"
         assert ops.choice() == "reference"
     assert ops.active("cpu") == before
-    with pytest.raises(ValueError, match="The backend is 'cuda'; use one of"), ops.backend("cuda"):
+    with pytest.raises(UsageError, match="The backend is 'cuda'; use one of"), ops.backend("cuda"):
         pass
 
 
