@@ -124,9 +124,7 @@ class SpaceContract:
         elif type(space).build is not SearchSpace.build:
             assert isinstance(self, NetworkContract)
 
-    def test_size_is_exact(
-        self, space: SearchSpace, architectures: list[Architecture]
-    ) -> None:
+    def test_size_is_exact(self, space: SearchSpace, architectures: list[Architecture]) -> None:
         if space.size() <= self.enumerable:
             everything = list(space)
             assert len(everything) == len(set(everything)) == space.size()
@@ -196,9 +194,7 @@ class SpaceContract:
             both = [n for n in mutant if n in architecture]
             assert sum(mutant[n] != architecture[n] for n in both) == 1
 
-    def test_json_round_trip(
-        self, space: SearchSpace, architectures: list[Architecture]
-    ) -> None:
+    def test_json_round_trip(self, space: SearchSpace, architectures: list[Architecture]) -> None:
         for architecture in architectures:
             text = architecture.to_json()
             again = self.make_space().from_json(text)
@@ -229,9 +225,7 @@ class SpaceContract:
         elsewhere = _fingerprints_elsewhere(type(self).__module__)
         assert elsewhere[type(self).__qualname__] == space.fingerprint
 
-    def test_one_hot_encoding(
-        self, space: SearchSpace, architectures: list[Architecture]
-    ) -> None:
+    def test_one_hot_encoding(self, space: SearchSpace, architectures: list[Architecture]) -> None:
         length = sum(len(choice.options) for choice in space.choices)
         codes = {a: space.encode(a) for a in architectures}
         for architecture, code in codes.items():
@@ -239,9 +233,7 @@ class SpaceContract:
             assert set(code.tolist()) <= {0.0, 1.0} and code.sum() == len(architecture)
         assert len({code.tobytes() for code in codes.values()}) == len(codes)
 
-    def test_path_encoding(
-        self, space: SearchSpace, architectures: list[Architecture]
-    ) -> None:
+    def test_path_encoding(self, space: SearchSpace, architectures: list[Architecture]) -> None:
         other = self.make_space()
         for architecture in architectures:
             code = space.encode(architecture, "path")

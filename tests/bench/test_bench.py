@@ -25,9 +25,7 @@ def test_samples_are_taken_in_turn():
 
 def test_run_writes_table_json_and_plot(monkeypatch, tmp_path):
     monkeypatch.setattr(weighted_sum, "CASES", (OpCase((2, 4, 5, 5), 3),))
-    result = bench.run(
-        "weighted-sum", json=tmp_path / "r.json", plot=tmp_path / "r.png", rounds=2
-    )
+    result = bench.run("weighted-sum", json=tmp_path / "r.json", plot=tmp_path / "r.png", rounds=2)
     assert json.loads((tmp_path / "r.json").read_text()) == result
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
     text = bench.render(result)

@@ -82,9 +82,7 @@ def test_average_of_volumes_flatter_than_the_window(kernel, stride, padding, sid
     out = pool(x)
     assert out.shape[2:] == tuple(math.ceil(s / stride) for s in sides)
     for at in product(*map(range, out.shape[2:])):
-        window = [
-            slice(max(0, p * stride - padding), p * stride - padding + kernel) for p in at
-        ]
+        window = [slice(max(0, p * stride - padding), p * stride - padding + kernel) for p in at]
         torch.testing.assert_close(out[(..., *at)], x[(..., *window)].mean((2, 3, 4)))
 
 

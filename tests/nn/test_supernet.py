@@ -97,8 +97,7 @@ def test_darts_decode_is_the_papers_rule(seed, levels):
     """Few levels make ties: the earlier input and the earlier candidate win them."""
     g = torch.Generator().manual_seed(seed)
     strengths = {
-        kind: torch.randint(levels, (14, 8), generator=g) / levels
-        for kind in ("normal", "reduce")
+        kind: torch.randint(levels, (14, 8), generator=g) / levels for kind in ("normal", "reduce")
     }
     expected = slow_darts({kind: s.tolist() for kind, s in strengths.items()})
     assert dict(SPACES[0].decode(strengths)) == expected
