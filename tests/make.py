@@ -9,15 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas_domains.core.history import History
-from nas_domains.core.objective import parse_objectives
-from nas_domains.core.progress import Reporter
 from nas_domains.core.space import Choice, SearchSpace
 from nas_domains.core.task import Task
-from nas_domains.evaluation.context import Context, make_accelerator
+from nas_domains.evaluation.context import Context
 from nas_domains.nn.cell import CellNetwork
 from nas_domains.testing.strategies import bars as images
 from nas_domains.testing.strategies import bars_task as make_task
+from nas_domains.testing.strategies import small_context, stopped_after
 from nas_domains.vision.spaces import NasBench201, nasbench201
 
 __all__ = [
@@ -28,29 +26,16 @@ __all__ = [
     "make_context",
     "make_task",
     "one_sentence",
+    "stopped_after",
     "stripped",
 ]
 
 
 def make_context(
-    path: Path,
-    space: SearchSpace | None = None,
-    task: Task | None = None,
-    objectives: tuple[str, ...] = (),
-    seed: int = 0,
+    path: Path, space: SearchSpace | None = None, task: Task | None = None, **options: Any
 ) -> Context:
-    """A context on the CPU whose record lies in ``path``."""
-    task = task or make_task()
-    return Context(
-        space=space or nasbench201(cells=1, channels=4),
-        task=task,
-        objectives=parse_objectives(objectives, list(task.metrics)),
-        seed=seed,
-        accelerator=make_accelerator("cpu", "float32"),
-        history=History(path / "history.jsonl"),
-        checkpoints=path / "checkpoints",
-        reporter=Reporter(quiet=True),
-    )
+    """A small context, on NAS-Bench-201's cells by default."""
+    return small_context(path, space or nasbench201(cells=1, channels=4), task, **options)
 
 
 class RoomyCells(NasBench201):

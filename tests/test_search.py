@@ -12,8 +12,15 @@ import torch
 
 import nas_domains as nd
 from nas_domains.core.history import History
-from nas_domains.evaluation import loop
-from tests.make import RoomyCells, Widths, images, make_task, one_sentence, stripped
+from tests.make import (
+    RoomyCells,
+    Widths,
+    images,
+    make_task,
+    one_sentence,
+    stopped_after,
+    stripped,
+)
 
 SMALL: dict[str, Any] = {
     "strategy": "darts",
@@ -90,23 +97,11 @@ def test_another_seed_gives_another_run(finished: nd.Run, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("steps", [1, 3, 5, 9, 30])
 def test_an_interrupted_run_ends_in_the_same_result(
-    finished: nd.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+    finished: nd.Run, tmp_path: Path, steps: int
 ) -> None:
     """Stopped after a number of checkpoints, each of which is of a single step."""
-    monkeypatch.setattr(loop, "SAVE_EVERY_SECONDS", 0.0)
-    save, left = loop._save, steps
-
-    def stop(*arguments: Any) -> None:
-        nonlocal left
-        save(*arguments)
-        left -= 1
-        if left == 0:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(loop, "_save", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_after(steps):
         nd.search(SPACE, make_task(), out=tmp_path / "b", **SMALL)
-    monkeypatch.setattr(loop, "_save", save)
     with pytest.raises(nd.UsageError) as error:
         nd.search(SPACE, make_task(), out=tmp_path / "b", **SMALL)
     one_sentence(str(error.value), str(tmp_path / "b"), "resume")
@@ -161,28 +156,15 @@ def test_a_limit_out_of_reach_is_said(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
-def test_an_interrupted_random_search_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_random_search_goes_on(tmp_path: Path) -> None:
     options: dict[str, Any] = {
         "budget": "trials=3,epochs=2",
         "train_budget": "epochs=1",
         "quiet": True,
     }
     whole = nd.search(Widths(), make_task(), out=tmp_path / "a", **options)
-    save, left = loop._save, 4
-
-    def stop(*arguments: Any) -> None:
-        nonlocal left
-        save(*arguments)
-        left -= 1
-        if left == 0:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(loop, "_save", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_after(4):
         nd.search(Widths(), make_task(), out=tmp_path / "b", **options)
-    monkeypatch.setattr(loop, "_save", save)
     with pytest.raises(nd.UsageError) as error:
         nd.resume(tmp_path / "b", task=make_task())
     one_sentence(str(error.value), "widths", "space=")
@@ -193,17 +175,8 @@ def test_an_interrupted_random_search_goes_on(
     assert stripped(run.result) == stripped(whole.result)
 
 
-def test_another_space_or_other_data_is_not_resumed(
-    finished: nd.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save = loop._save
-
-    def stop(*arguments: Any) -> None:
-        save(*arguments)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(loop, "_save", stop)
-    with pytest.raises(KeyboardInterrupt):
+def test_another_space_or_other_data_is_not_resumed(finished: nd.Run, tmp_path: Path) -> None:
+    with stopped_after(1):
         nd.search(SPACE, make_task(), out=tmp_path / "b", **SMALL)
     with pytest.raises(nd.UsageError) as error:
         nd.resume(tmp_path / "b", space=Widths(), task=make_task())
@@ -273,18 +246,10 @@ def test_numpy_values_are_options_too(tmp_path: Path) -> None:
 
 
 def test_a_run_resumes_with_the_recipe_that_it_began_with(
-    finished: nd.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: nd.Run, tmp_path: Path
 ) -> None:
-    save = loop._save
-
-    def stop(*arguments: Any) -> None:
-        save(*arguments)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(loop, "_save", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_after(1):
         nd.search(SPACE, make_task(), out=tmp_path / "b", **SMALL)
-    monkeypatch.setattr(loop, "_save", save)
     run = nd.resume(tmp_path / "b", task=make_task().with_recipe(lr=0.3), quiet=True)
     assert stripped(run.result) == stripped(finished.result)
 

@@ -12,8 +12,11 @@
 Needs the extra ``test``.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest import mock
 
 import pytest
 import torch
@@ -30,7 +33,7 @@ from ..evaluation import loop
 from ..evaluation.context import Context, make_accelerator
 from ..strategies.base import Strategy
 
-__all__ = ["StrategyContract", "bars", "bars_task"]
+__all__ = ["StrategyContract", "bars", "bars_task", "small_context", "stopped_after"]
 
 
 def bars(n: int, seed: int) -> TensorDataset:
@@ -47,6 +50,52 @@ def bars_task(n: int = 48, **options: Any) -> Task:
     """A task on :func:`bars` that is learnt in a few steps."""
     task = Task.from_datasets(bars(n, 0), bars(24, 1), bars(24, 2), name="bars", **options)
     return task.with_recipe(batch_size=12)
+
+
+def small_context(
+    path: Path,
+    space: SearchSpace,
+    task: Task | None = None,
+    *,
+    objectives: tuple[str, ...] = (),
+    seed: int = 0,
+) -> Context:
+    """A context on the CPU whose record lies in ``path``; of :func:`bars_task` by default."""
+    task = task or bars_task()
+    return Context(
+        space=space,
+        task=task,
+        objectives=parse_objectives(objectives, task.metrics),
+        seed=seed,
+        accelerator=make_accelerator("cpu", "float32"),
+        history=History(path / "history.jsonl"),
+        checkpoints=path / "checkpoints",
+        reporter=Reporter(quiet=True),
+    )
+
+
+@contextmanager
+def stopped_after(saves: int) -> Iterator[None]:
+    """Within the block every step is saved, and after that many saves it stops as by Ctrl-C.
+
+    Args:
+        saves: Checkpoints that are written before.
+    """
+    save, left = loop._save, saves
+
+    def stop(*arguments: Any) -> None:
+        nonlocal left
+        save(*arguments)
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+
+    with (
+        mock.patch.object(loop, "SAVE_EVERY_SECONDS", 0.0),
+        mock.patch.object(loop, "_save", stop),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        yield
 
 
 class StrategyContract:
@@ -67,18 +116,8 @@ class StrategyContract:
         raise NotImplementedError
 
     def _context(self, path: Path, objectives: tuple[str, ...] = (), seed: int = 0) -> Context:
-        task = bars_task()
         path.mkdir(exist_ok=True)
-        return Context(
-            space=self.make_space(),
-            task=task,
-            objectives=parse_objectives(objectives, list(task.metrics)),
-            seed=seed,
-            accelerator=make_accelerator("cpu", "float32"),
-            history=History(path / "history.jsonl"),
-            checkpoints=path / "checkpoints",
-            reporter=Reporter(quiet=True),
-        )
+        return small_context(path, self.make_space(), objectives=objectives, seed=seed)
 
     def _search(self, context: Context) -> list[Record]:
         strategy = self.make_strategy()
@@ -105,24 +144,10 @@ class StrategyContract:
         other = self._search(self._context(tmp_path / "c", seed=6))
         assert [_bits(r) for r in first] != [_bits(r) for r in other]
 
-    def test_an_interrupted_search_ends_in_the_same_records(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_an_interrupted_search_ends_in_the_same_records(self, tmp_path: Path) -> None:
         whole = self._search(self._context(tmp_path / "a"))
-        monkeypatch.setattr(loop, "SAVE_EVERY_SECONDS", 0.0)
-        save, left = loop._save, 2
-
-        def stop(*arguments: Any) -> None:
-            nonlocal left
-            save(*arguments)
-            left -= 1
-            if left == 0:
-                raise KeyboardInterrupt
-
-        monkeypatch.setattr(loop, "_save", stop)
-        with pytest.raises(KeyboardInterrupt):
+        with stopped_after(2):
             self._search(self._context(tmp_path / "b"))
-        monkeypatch.setattr(loop, "_save", save)
         resumed = self._search(self._context(tmp_path / "b"))
         assert [_bits(r) for r in resumed] == [_bits(r) for r in whole]
 
