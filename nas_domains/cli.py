@@ -263,7 +263,9 @@ def main() -> None:
             raise
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "nas-domains"
-        sys.exit(_say(f"{message().rstrip('.')}: see {command} --help.", 2))
+        # One sentence of the parser's two.
+        text = message().rstrip(".?").replace(". Did", ", did")
+        sys.exit(_say(f"{text}: see {command} --help.", 2))
     sys.exit(_say("Stopped.", STOPPED) if status == STOPPED else status)
 
 

@@ -41,7 +41,7 @@ def run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> nd.Run:
         out=tmp_path_factory.mktemp("runs") / "a",
         strategy="darts",
         budget="steps=1",
-        train_budget="epochs=4",
+        train_budget="epochs=20",
         validate=False,
         quiet=True,
         recipe={"batch_size": 8},
