@@ -5,18 +5,23 @@
 //   #include "each_isa.h"
 //   auto fn = NAS_SELECT_ISA(MyOpFn<float>, my_op_fwd_kernel);
 //
-// A kernel file sees `real` (float or double), `vec` (the widest vector of the instruction set,
-// loadable from any address) and `W` (its lanes). It uses raw pointers only: a std:: function
+// A kernel file sees `real` (float or double) and what vector.inl gives: `vec` (the widest vector of
+// the instruction set, loadable from any address), `W` (its lanes) and a few functions of it. It uses raw pointers only: a std:: function
 // compiled under the AVX-512 pragma could be the copy that the linker keeps for everyone, and
 // crash an older CPU. Float and double kernels share a name and are told apart by their argument
 // types. No include guard: each op's file includes it with its own NAS_KERNEL_FILE.
 
 #include <cstdint>
+#include <utility>
 
 #include "isa.h"
 #include "target.h"
 
+#define NAS_INLINE inline __attribute__((always_inline))
+#define NAS_LAMBDA __attribute__((always_inline))
+
 #if NAS_X86_TARGETS
+#include <immintrin.h>
 
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,fma")

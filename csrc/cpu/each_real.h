@@ -2,16 +2,18 @@
 
 namespace f32 {
 using real = float;
-typedef real vec __attribute__((vector_size(NAS_VECTOR_BYTES), aligned(alignof(real)), may_alias));
-constexpr int64_t W = NAS_VECTOR_BYTES / sizeof(real);
+#define NAS_REAL_BYTES 4
+#include "vector.inl"
 #include NAS_KERNEL_FILE
+#undef NAS_REAL_BYTES
 }  // namespace f32
 
 namespace f64 {
 using real = double;
-typedef real vec __attribute__((vector_size(NAS_VECTOR_BYTES), aligned(alignof(real)), may_alias));
-constexpr int64_t W = NAS_VECTOR_BYTES / sizeof(real);
+#define NAS_REAL_BYTES 8
+#include "vector.inl"
 #include NAS_KERNEL_FILE
+#undef NAS_REAL_BYTES
 }  // namespace f64
 
 using namespace f32;

@@ -1,0 +1,244 @@
+// Forward pass of the mixed edge over one group of images. Compiled by each_isa.h.
+
+#include "depthwise.inl"
+#include "maps.inl"
+#include "pointwise.inl"
+#include "pools.inl"
+
+// Sums around a shift, in short runs of reals that are added up in double.
+struct Collected {
+  double sum, square;
+};
+
+static void store_statistics(
+    const edge::Args<real>& a, int64_t norm, int64_t group, int64_t lane, real shift,
+    Collected c, int64_t n) {
+  double* to = a.stats + (norm * a.shape.groups + group) * 2 * a.shape.lanes();
+  const double mean = c.sum / n;
+  to[lane] = shift + mean;
+  to[a.shape.lanes() + lane] = c.square - c.sum * mean;
+}
+
+// z of a stage from its input u, and the group's share of its statistics.
+static void run_stage(
+    const edge::Args<real>& a, int64_t stage, int64_t group, const real* u,
+    const edge::Scratch<real>& scratch) {
+  const edge::Shape& s = a.shape;
+  const edge::Stage& t = a.stages[stage];
+  real* z = z_of(a, scratch, stage, group);
+  const int64_t out_stride = s.out_pixels() * LANES;
+  const int64_t stride = s.rows * s.out_width * LANES;
+  const int64_t in_blocks = t.taps * s.blocks;
+  const int64_t lanes = s.lanes();
+  real* shift = scratch.statistics;
+  real* sum = shift + lanes;
+  real* square = sum + lanes;
+  double* totals = scratch.totals;
+  for (int64_t l = 0; l < 2 * lanes; ++l) totals[l] = 0;
+  for (int64_t l = 0; l < 2 * lanes; ++l) sum[l] = 0;
+  int64_t held = 0;
+  const auto multiply = [&](int64_t top, int64_t n, auto statistics, Statistics into) {
+    constexpr bool STATISTICS = decltype(statistics)::value;
+    real* to = z + top * s.out_width * LANES;
+    if (s.narrow) {
+      with_channels(s.channels, [&](auto c) {
+        pointwise_narrow<decltype(c)::value, STATISTICS>(
+            scratch.gathered, stride, t.taps, a.pointwise[stage], to, n, into);
+      });
+    } else {
+      pointwise<STATISTICS>(
+          scratch.gathered, stride, in_blocks, a.pointwise[stage], to, out_stride, s.blocks, n,
+          into);
+    }
+  };
+  for (int64_t top = 0; top < s.out_height; top += s.rows) {
+    const int64_t rows = s.out_height - top < s.rows ? s.out_height - top : s.rows;
+    const int64_t n = rows * s.out_width;
+    gather(a, stage, u, top, rows, scratch.gathered, stride);
+    if (!a.training) {
+      multiply(top, n, Int<0>{}, Statistics{});
+      continue;
+    }
+    if (top == 0) {
+      // The first pixel is near enough to the mean that squares around it do not cancel.
+      multiply(0, 1, Int<0>{}, Statistics{});
+      for (int64_t l = 0; l < lanes; ++l) {
+        shift[l] = z[l / LANES * out_stride + l % LANES];
+      }
+    }
+    multiply(top, n, Int<1>{}, Statistics{shift, sum, square});
+    held += n;
+    if (held >= 512 || top + rows == s.out_height) {
+      for (int64_t l = 0; l < 2 * lanes; ++l) {
+        totals[l] += sum[l];
+        sum[l] = 0;
+      }
+      held = 0;
+    }
+  }
+  if (!a.training) return;
+  for (int64_t l = 0; l < lanes; ++l) {
+    store_statistics(a, t.norm, group, l, shift[l], {totals[l], totals[lanes + l]},
+                     s.out_pixels());
+  }
+}
+
+// Statistics of the two pools, whose batch norms are rows `largest` and `mean` (or -1).
+template <int S>
+static void pool_statistics(
+    const edge::Args<real>& a, int64_t group, const real* x, int64_t largest, int64_t mean) {
+  const edge::Shape& s = a.shape;
+  for (int64_t b = 0; b < s.blocks; ++b) {
+    for (int64_t v = 0; v < LANES; v += W) {
+      const real* in = x + b * s.pixels() * LANES + v;
+      vec shift_max = {}, shift_mean = {};
+      double total[4][W] = {};
+      for (int64_t h = 0; h < s.out_height; ++h) {
+        vec sums[4] = {};
+        pool_row<S>(in, s.height, s.width, s.out_width, h, [&](int64_t j, vec m, vec e, vec)
+                                                               NAS_LAMBDA {
+          if (h == 0 && j == 0) {
+            shift_max = m;
+            shift_mean = e;
+          }
+          const vec dm = m - shift_max, de = e - shift_mean;
+          sums[0] += dm;
+          sums[1] = fma(dm, dm, sums[1]);
+          sums[2] += de;
+          sums[3] = fma(de, de, sums[3]);
+        });
+        for (int k = 0; k < 4; ++k) {
+          for (int64_t l = 0; l < W; ++l) total[k][l] += sums[k][l];
+        }
+      }
+      for (int64_t l = 0; l < W; ++l) {
+        const int64_t lane = b * LANES + v + l;
+        if (largest >= 0) {
+          store_statistics(a, largest, group, lane, shift_max[l], {total[0][l], total[1][l]},
+                           s.out_pixels());
+        }
+        if (mean >= 0) {
+          store_statistics(a, mean, group, lane, shift_mean[l], {total[2][l], total[3][l]},
+                           s.out_pixels());
+        }
+      }
+    }
+  }
+}
+
+// The row of a branch's batch norm, or -1.
+static inline int64_t norm_of(const edge::Args<real>& a, edge::Kind kind) {
+  for (int64_t k = 0; k < a.branch_count; ++k) {
+    if (a.branches[k].kind == kind) return a.branches[k].norm;
+  }
+  return -1;
+}
+
+// All stages that read x, and the statistics of the pools.
+static inline void edge_first_kernel(
+    const edge::Args<real>& a, int64_t group, const edge::Scratch<real>& scratch) {
+  const edge::Shape& s = a.shape;
+  to_map(s, group, s.pixels(), a.x, scratch.x);
+  const int64_t largest = norm_of(a, edge::Kind::max_pool);
+  const int64_t mean = norm_of(a, edge::Kind::avg_pool);
+  if (a.training && (largest >= 0 || mean >= 0)) {
+    s.stride == 1 ? pool_statistics<1>(a, group, scratch.x, largest, mean)
+                  : pool_statistics<2>(a, group, scratch.x, largest, mean);
+  }
+  if (a.stage_count > 0) relu_map(scratch.x, scratch.u, s.map());
+  for (int64_t i = 0; i < a.stage_count; ++i) {
+    if (a.stages[i].first) run_stage(a, i, group, scratch.u, scratch);
+  }
+}
+
+// All stages that read the stage before.
+static inline void edge_second_kernel(
+    const edge::Args<real>& a, int64_t group, const edge::Scratch<real>& scratch) {
+  const edge::Shape& s = a.shape;
+  const bool last = group == s.groups - 1;
+  for (int64_t i = 0; i < a.stage_count; ++i) {
+    if (a.stages[i].first) continue;
+    const int64_t row = a.stages[i - 1].norm * s.lanes();
+    normed_relu(s, z_of(a, scratch, i - 1, group), a.scale.of(last) + row, a.bias.of(last) + row,
+                scratch.u);
+    run_stage(a, i, group, scratch.u, scratch);
+  }
+}
+
+// y from the outputs of all branches.
+template <int S>
+static void combine(
+    const edge::Args<real>& a, int64_t group, const edge::Scratch<real>& scratch) {
+  const edge::Shape& s = a.shape;
+  const int64_t lanes = s.lanes();
+  const real *of_max = nullptr, *of_x = nullptr;
+  int64_t means = 0, convolutions = 0;
+  const real *of_mean[2], *factors[edge::MAX_BRANCHES], *maps[edge::MAX_BRANCHES];
+  for (int64_t k = 0; k < a.branch_count; ++k) {
+    const real* factor = a.factors + k * lanes;
+    switch (a.branches[k].kind) {
+      case edge::Kind::max_pool:
+        of_max = factor;
+        break;
+      case edge::Kind::avg_pool:
+      case edge::Kind::avg_pool_plain:
+        of_mean[means++] = factor;
+        break;
+      case edge::Kind::skip:
+        of_x = factor;
+        break;
+      case edge::Kind::convolution:
+        factors[convolutions] = factor;
+        maps[convolutions++] = z_of(a, scratch, a.branches[k].stage, group);
+        break;
+      case edge::Kind::none:
+        break;
+    }
+  }
+  for (int64_t b = 0; b < s.blocks; ++b) {
+    for (int64_t v = 0; v < LANES; v += W) {
+      const int64_t lane = b * LANES + v, base = b * s.out_pixels() * LANES + v;
+      const vec constant = load(a.factors + a.branch_count * lanes + lane);
+      const vec fm = of_max != nullptr ? load(of_max + lane) : vec{};
+      const vec fx = of_x != nullptr ? load(of_x + lane) : vec{};
+      vec fa = {};
+      for (int64_t k = 0; k < means; ++k) fa += load(of_mean[k] + lane);
+      const real* in = scratch.x + b * s.pixels() * LANES + v;
+      const auto emit = [&](int64_t px, vec y) NAS_LAMBDA {
+        vec even = y, odd = {};
+        int64_t k = 0;
+        for (; k + 2 <= convolutions; k += 2) {
+          even = fma(load(factors[k] + lane), load(maps[k] + base + px * LANES), even);
+          odd = fma(load(factors[k + 1] + lane), load(maps[k + 1] + base + px * LANES), odd);
+        }
+        if (k < convolutions) even = fma(load(factors[k] + lane), load(maps[k] + base + px * LANES), even);
+        store(scratch.g + base + px * LANES, even + odd);
+      };
+      for (int64_t h = 0; h < s.out_height; ++h) {
+        const int64_t row = h * s.out_width;
+        const auto with_x = [&](int64_t px, vec y) NAS_LAMBDA {
+          return of_x == nullptr ? y : fma(fx, load(in + px * LANES), y);
+        };
+        if (of_max != nullptr || means > 0) {
+          pool_row<S>(in, s.height, s.width, s.out_width, h,
+                      [&](int64_t j, vec largest, vec mean, vec) NAS_LAMBDA {
+                        vec y = constant;
+                        if (of_max != nullptr) y = fma(fm, largest, y);
+                        if (means > 0) y = fma(fa, mean, y);
+                        emit(row + j, with_x(row + j, y));
+                      });
+        } else {
+          for (int64_t j = 0; j < s.out_width; ++j) emit(row + j, with_x(row + j, constant));
+        }
+      }
+    }
+  }
+  from_map(s, group, s.out_pixels(), scratch.g, a.y);
+}
+
+static inline void edge_combine_kernel(
+    const edge::Args<real>& a, int64_t group, const edge::Scratch<real>& scratch) {
+  // In evaluation the map of x still lies there from the first stage.
+  if (a.training) to_map(a.shape, group, a.shape.pixels(), a.x, scratch.x);
+  a.shape.stride == 1 ? combine<1>(a, group, scratch) : combine<2>(a, group, scratch);
+}

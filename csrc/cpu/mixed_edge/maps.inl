@@ -1,0 +1,125 @@
+// Between tensors in channels-last and maps in lanes, and what both passes share.
+
+template <int N>
+static NAS_INLINE void copy_values(const real* from, real* to) {
+  for (int i = 0; i < N; ++i) to[i] = from[i];
+}
+
+static NAS_INLINE void copy_values(const real* from, real* to, int64_t n) {
+  switch (n) {
+    case 16:
+      return copy_values<16>(from, to);
+    case 8:
+      return copy_values<8>(from, to);
+    case 4:
+      return copy_values<4>(from, to);
+    default:
+      for (int64_t i = 0; i < n; ++i) to[i] = from[i];
+  }
+}
+
+// Images that group has.
+static inline int64_t images(const edge::Shape& s, int64_t group) {
+  return group == s.groups - 1 ? s.pack - s.missing() : s.pack;
+}
+
+// Calls f(tensor offset, map offset, values) for each run of neighbouring channels of a group.
+template <class F>
+static NAS_INLINE void for_runs(const edge::Shape& s, int64_t group, int64_t pixels, const F& f) {
+  const int64_t present = images(s, group);
+  for (int64_t image = 0; image < present; ++image) {
+    const int64_t base = (group * s.pack + image) * pixels * s.channels;
+    for (int64_t b = 0; b < s.blocks; ++b) {
+      const int64_t channel = b * LANES;
+      const int64_t n = s.channels - channel < LANES ? s.channels - channel : LANES;
+      const int64_t at = b * pixels * LANES + image * s.channels;
+      for (int64_t px = 0; px < pixels; ++px) {
+        f(base + px * s.channels + channel, at + px * LANES, n);
+      }
+    }
+  }
+}
+
+static void to_map(
+    const edge::Shape& s, int64_t group, int64_t pixels, const real* tensor, real* map) {
+  const bool full = s.channels % LANES == 0 ||
+                    (s.pack * s.channels == LANES && images(s, group) == s.pack);
+  if (!full) {
+    for (int64_t i = 0; i < s.lanes() * pixels; ++i) map[i] = 0;
+  }
+  for_runs(s, group, pixels, [&](int64_t t, int64_t m, int64_t n) NAS_LAMBDA {
+    copy_values(tensor + t, map + m, n);
+  });
+}
+
+static void from_map(
+    const edge::Shape& s, int64_t group, int64_t pixels, const real* map, real* tensor) {
+  for_runs(s, group, pixels, [&](int64_t t, int64_t m, int64_t n) NAS_LAMBDA {
+    copy_values(map + m, tensor + t, n);
+  });
+}
+
+static void relu_map(const real* from, real* to, int64_t n) {
+  for (int64_t i = 0; i < n; i += W) store(to + i, relu(load(from + i)));
+}
+
+// u = relu(scale * z + bias), with scale and bias a lane.
+static void normed_relu(
+    const edge::Shape& s, const real* z, const real* scale, const real* bias, real* u) {
+  const int64_t pixels = s.out_pixels();
+  for (int64_t b = 0; b < s.blocks; ++b) {
+    for (int64_t v = 0; v < LANES; v += W) {
+      const vec a = load(scale + b * LANES + v), c = load(bias + b * LANES + v);
+      for (int64_t px = 0; px < pixels; ++px) {
+        const int64_t at = (b * pixels + px) * LANES + v;
+        store(u + at, relu(fma(a, load(z + at), c)));
+      }
+    }
+  }
+}
+
+// What a group's stage reads and writes.
+static NAS_INLINE real* z_of(
+    const edge::Args<real>& a, const edge::Scratch<real>& scratch, int64_t stage, int64_t group) {
+  const int64_t map = a.shape.out_map();
+  return a.z != nullptr ? a.z + (stage * a.shape.groups + group) * map : scratch.z + stage * map;
+}
+
+// Rows [top, top + rows) of what the pointwise convolution of a stage reads, from its input u:
+// [taps * blocks][rows * out_width] pixels, blocks `stride` apart.
+static void gather(
+    const edge::Args<real>& a, int64_t stage, const real* u, int64_t top, int64_t rows, real* out,
+    int64_t stride) {
+  const edge::Shape& s = a.shape;
+  const edge::Stage& t = a.stages[stage];
+  const int64_t height = t.first ? s.height : s.out_height;
+  const int64_t width = t.first ? s.width : s.out_width;
+  for (int64_t b = 0; b < s.blocks; ++b) {
+    const real* in = u + b * height * width * LANES;
+    if (t.separable) {
+      const real* weight = a.depthwise[stage] + b * t.kernel * t.kernel * LANES;
+      with_window(t, [&](auto k, auto d, auto st) {
+        for (int64_t h = 0; h < rows; ++h) {
+          depthwise_row<decltype(k)::value, decltype(d)::value, decltype(st)::value>(
+              in, height, width, top + h, weight, out + b * stride + h * s.out_width * LANES,
+              a.out_tiling);
+        }
+      });
+      continue;
+    }
+    for (int64_t tap = 0; tap < t.taps; ++tap) {
+      for (int64_t h = 0; h < rows; ++h) {
+        const int64_t row = (top + h) * t.stride + t.rows[tap];
+        real* to = out + (tap * s.blocks + b) * stride + h * s.out_width * LANES;
+        for (int64_t j = 0; j < s.out_width; ++j) {
+          const int64_t column = j * t.stride + t.cols[tap];
+          const bool inside = row >= 0 && row < height && column >= 0 && column < width;
+          for (int64_t v = 0; v < LANES; v += W) {
+            store(to + j * LANES + v,
+                  inside ? load(in + (row * width + column) * LANES + v) : vec{});
+          }
+        }
+      }
+    }
+  }
+}

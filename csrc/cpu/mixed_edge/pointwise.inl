@@ -1,0 +1,233 @@
+// Pointwise convolutions of maps: small matrix products over channels, and their gradients.
+//
+// Weights are [out blocks][in lanes][LANES]. Where several images share a block ("narrow", fewer
+// channels than lanes of a vector, dividing them) they are [taps][channels][LANES], and a vector
+// is shuffled within each image instead of multiplied by blocks of zeros.
+
+// Vectors in a block of lanes, and sums that are kept in registers.
+constexpr int VECTORS = LANES / W;
+constexpr int SUMS = NAS_VECTOR_BYTES == 64 ? 16 : 8;
+
+struct Statistics {
+  const real* shift;  // [lanes]
+  real* sum;          // of z - shift
+  real* square;       // of (z - shift)^2
+};
+
+// out[o][px] = sum over blocks b and lanes i of in[b][px][i] * weight[o][b * LANES + i], for N
+// pixels and BLOCKS blocks of outputs.
+template <int BLOCKS, int N, bool STATISTICS>
+static NAS_INLINE void pointwise_tile(
+    const real* in, int64_t in_stride, int64_t in_blocks, const real* weight,
+    int64_t weight_stride, real* out, int64_t out_stride, const real* shift,
+    vec (&sum)[BLOCKS * VECTORS], vec (&square)[BLOCKS * VECTORS]) {
+  vec acc[N][BLOCKS * VECTORS] = {};
+  for (int64_t b = 0; b < in_blocks; ++b) {
+    const real* p = in + b * in_stride;
+    const real* q = weight + b * LANES * LANES;
+    each<LANES>([&](auto i) NAS_LAMBDA {
+      constexpr int I = decltype(i)::value;
+      vec column[BLOCKS * VECTORS];
+      each<BLOCKS * VECTORS>([&](auto v) NAS_LAMBDA {
+        constexpr int V = decltype(v)::value;
+        column[V] =
+            load(q + V / VECTORS * weight_stride + I * LANES + V % VECTORS * W);
+      });
+      each<N>([&](auto j) NAS_LAMBDA {
+        constexpr int J = decltype(j)::value;
+        const vec value = splat(p[J * LANES + I]);
+        each<BLOCKS * VECTORS>([&](auto v) NAS_LAMBDA {
+          constexpr int V = decltype(v)::value;
+          acc[J][V] = fma(value, column[V], acc[J][V]);
+        });
+      });
+    });
+  }
+  each<BLOCKS * VECTORS>([&](auto v) NAS_LAMBDA {
+    constexpr int V = decltype(v)::value;
+    each<N>([&](auto j) NAS_LAMBDA {
+      constexpr int J = decltype(j)::value;
+      store(out + V / VECTORS * out_stride + J * LANES + V % VECTORS * W, acc[J][V]);
+      if constexpr (STATISTICS) {
+        const vec d = acc[J][V] - load(shift + V * W);
+        sum[V] += d;
+        square[V] = fma(d, d, square[V]);
+      }
+    });
+  });
+}
+
+template <int BLOCKS, bool STATISTICS>
+static void pointwise_blocks(
+    const real* in, int64_t in_stride, int64_t in_blocks, const real* weight, real* out,
+    int64_t out_stride, int64_t n, Statistics statistics) {
+  constexpr int N = SUMS / (BLOCKS * VECTORS) > 0 ? SUMS / (BLOCKS * VECTORS) : 1;
+  const int64_t weight_stride = in_blocks * LANES * LANES;
+  vec sum[BLOCKS * VECTORS] = {}, square[BLOCKS * VECTORS] = {};
+  int64_t px = 0;
+  for (; px + N <= n; px += N) {
+    pointwise_tile<BLOCKS, N, STATISTICS>(
+        in + px * LANES, in_stride, in_blocks, weight, weight_stride, out + px * LANES, out_stride,
+        statistics.shift, sum, square);
+  }
+  for (; px < n; ++px) {
+    pointwise_tile<BLOCKS, 1, STATISTICS>(
+        in + px * LANES, in_stride, in_blocks, weight, weight_stride, out + px * LANES, out_stride,
+        statistics.shift, sum, square);
+  }
+  if constexpr (STATISTICS) {
+    each<BLOCKS * VECTORS>([&](auto v) NAS_LAMBDA {
+      constexpr int V = decltype(v)::value;
+      store(statistics.sum + V * W, load(statistics.sum + V * W) + sum[V]);
+      store(statistics.square + V * W, load(statistics.square + V * W) + square[V]);
+    });
+  }
+}
+
+// A vector with each lane replaced by channel I of its image.
+template <int CHANNELS, int I>
+static NAS_INLINE vec channel_of_image(vec v) {
+  mask lanes;
+  each<W>([&](auto l) NAS_LAMBDA {
+    constexpr int L = decltype(l)::value;
+    lanes[L] = L / CHANNELS * CHANNELS + I;
+  });
+  return __builtin_shuffle(v, lanes);
+}
+
+template <int CHANNELS, bool STATISTICS>
+static void pointwise_narrow(
+    const real* in, int64_t in_stride, int64_t taps, const real* weight, real* out, int64_t n,
+    Statistics statistics) {
+  for (int64_t v = 0; v < LANES; v += W) {
+    vec sum = {}, square = {};
+    const vec shift = STATISTICS ? load(statistics.shift + v) : vec{};
+    for (int64_t px = 0; px < n; ++px) {
+      vec acc = {};
+      for (int64_t t = 0; t < taps; ++t) {
+        const vec a = load(in + t * in_stride + px * LANES + v);
+        each<CHANNELS>([&](auto i) NAS_LAMBDA {
+          constexpr int I = decltype(i)::value;
+          acc = fma(channel_of_image<CHANNELS, I>(a), load(weight + (t * CHANNELS + I) * LANES + v),
+                    acc);
+        });
+      }
+      store(out + px * LANES + v, acc);
+      if constexpr (STATISTICS) {
+        const vec d = acc - shift;
+        sum += d;
+        square = fma(d, d, square);
+      }
+    }
+    if constexpr (STATISTICS) {
+      store(statistics.sum + v, load(statistics.sum + v) + sum);
+      store(statistics.square + v, load(statistics.square + v) + square);
+    }
+  }
+}
+
+// Calls f(Int<channels>{}) for the channels that can be narrow.
+template <class F>
+static NAS_INLINE void with_channels(int64_t channels, const F& f) {
+  switch (channels) {
+    case 1:
+      return f(Int<1>{});
+    case 2:
+      return f(Int<2>{});
+    case 4:
+      if constexpr (W >= 4) f(Int<4>{});
+      return;
+    default:
+      if constexpr (W >= 8) f(Int<8>{});
+  }
+}
+
+// n pixels of out_blocks blocks of outputs.
+template <bool STATISTICS>
+static void pointwise(
+    const real* in, int64_t in_stride, int64_t in_blocks, const real* weight, real* out,
+    int64_t out_stride, int64_t out_blocks, int64_t n, Statistics statistics) {
+  const int64_t weight_stride = in_blocks * LANES * LANES;
+  constexpr int BLOCKS = VECTORS == 1 ? 2 : 1;
+  int64_t o = 0;
+  const auto rest = [&]() NAS_LAMBDA {
+    return STATISTICS ? Statistics{statistics.shift + o * LANES, statistics.sum + o * LANES,
+                                   statistics.square + o * LANES}
+                      : Statistics{};
+  };
+  for (; o + BLOCKS <= out_blocks; o += BLOCKS) {
+    pointwise_blocks<BLOCKS, STATISTICS>(
+        in, in_stride, in_blocks, weight + o * weight_stride, out + o * out_stride, out_stride, n,
+        rest());
+  }
+  for (; o < out_blocks; ++o) {
+    pointwise_blocks<1, STATISTICS>(
+        in, in_stride, in_blocks, weight + o * weight_stride, out + o * out_stride, out_stride, n,
+        rest());
+  }
+}
+
+// Adds in[b][px][i] * dz[o][px] over n pixels to grad[o][b * LANES + i].
+static inline void pointwise_weights(
+    const real* in, int64_t in_stride, int64_t in_blocks, const real* dz, int64_t dz_stride,
+    int64_t out_blocks, int64_t n, real* grad) {
+  constexpr int N = SUMS / VECTORS > 0 ? SUMS / VECTORS : 1;
+  for (int64_t o = 0; o < out_blocks; ++o) {
+    const real* d = dz + o * dz_stride;
+    for (int64_t b = 0; b < in_blocks; ++b) {
+      real* block = grad + (o * in_blocks + b) * LANES * LANES;
+      for (int64_t i = 0; i < LANES; i += N) {
+        vec acc[N][VECTORS];
+        each<N * VECTORS>([&](auto k) NAS_LAMBDA {
+          constexpr int J = decltype(k)::value / VECTORS, V = decltype(k)::value % VECTORS;
+          acc[J][V] = load(block + (i + J) * LANES + V * W);
+        });
+        const real* p = in + b * in_stride + i;
+        for (int64_t px = 0; px < n; ++px) {
+          each<N>([&](auto j) NAS_LAMBDA {
+            constexpr int J = decltype(j)::value;
+            const vec value = splat(p[px * LANES + J]);
+            each<VECTORS>([&](auto v) NAS_LAMBDA {
+              constexpr int V = decltype(v)::value;
+              acc[J][V] = fma(value, load(d + px * LANES + V * W), acc[J][V]);
+            });
+          });
+        }
+        each<N * VECTORS>([&](auto k) NAS_LAMBDA {
+          constexpr int J = decltype(k)::value / VECTORS, V = decltype(k)::value % VECTORS;
+          store(block + (i + J) * LANES + V * W, acc[J][V]);
+        });
+      }
+    }
+  }
+}
+
+// The same where images share a block: grad is [taps][channels][LANES], a sum for each lane.
+template <int CHANNELS>
+static void pointwise_narrow_weights(
+    const real* in, int64_t in_stride, int64_t taps, const real* dz, int64_t n, real* grad) {
+  for (int64_t t = 0; t < taps; ++t) {
+    for (int64_t v = 0; v < LANES; v += W) {
+      vec acc[2][CHANNELS] = {};
+      real* row = grad + t * CHANNELS * LANES + v;
+      const real* p = in + t * in_stride + v;
+      const auto add = [&](auto set, int64_t px) NAS_LAMBDA {
+        const vec a = load(p + px * LANES), d = load(dz + px * LANES + v);
+        each<CHANNELS>([&](auto i) NAS_LAMBDA {
+          constexpr int I = decltype(i)::value, SET = decltype(set)::value;
+          acc[SET][I] = fma(channel_of_image<CHANNELS, I>(a), d, acc[SET][I]);
+        });
+      };
+      int64_t px = 0;
+      for (; px + 2 <= n; px += 2) {
+        add(Int<0>{}, px);
+        add(Int<1>{}, px + 1);
+      }
+      if (px < n) add(Int<0>{}, px);
+      each<CHANNELS>([&](auto i) NAS_LAMBDA {
+        constexpr int I = decltype(i)::value;
+        store(row + I * LANES, load(row + I * LANES) + (acc[0][I] + acc[1][I]));
+      });
+    }
+  }
+}

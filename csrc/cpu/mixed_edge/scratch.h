@@ -1,0 +1,106 @@
+// Memory in which one thread works on one group of images of a mixed edge.
+#pragma once
+
+#include <cstdlib>
+#include <new>
+
+#include "plan.h"
+
+namespace nas::edge {
+
+// Grows, and is kept by its thread from call to call: fresh memory costs a page fault each 4 KiB.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { std::free(memory_); }
+
+  void* get(size_t bytes) {
+#ifdef __SANITIZE_ADDRESS__
+    const bool fits = false;  // exact sizes, so that every overrun is seen
+#else
+    const bool fits = bytes <= size_;
+#endif
+    if (!fits) {
+      release();
+      size_ = (bytes + 63) / 64 * 64;
+      memory_ = std::aligned_alloc(64, size_);
+      if (memory_ == nullptr) {
+        size_ = 0;
+        throw std::bad_alloc();
+      }
+    }
+    return memory_;
+  }
+
+  void release() {
+    std::free(memory_);
+    memory_ = nullptr;
+    size_ = 0;
+  }
+
+  // Gives back what only an unusually large map needed.
+  void trim() {
+    if (size_ > (size_t(8) << 20)) release();
+  }
+
+ private:
+  void* memory_ = nullptr;
+  size_t size_ = 0;
+};
+
+template <class R>
+class ThreadScratch {
+ public:
+  // kept_maps: maps of z that the thread itself has to hold.
+  Scratch<R> of(const Plan& plan, int64_t kept_maps, bool backward) {
+    const Shape& s = plan.shape;
+    int64_t taps = 1;
+    for (const Stage& t : plan.stages) taps = std::max(taps, t.taps);
+    const int64_t rows = s.rows * s.out_width * s.lanes();
+    const int64_t larger = std::max(s.map(), s.out_map());
+    Scratch<R> out{};
+    out.x = reals(0, s.map());
+    out.u = reals(1, larger);
+    out.g = reals(2, s.out_map());
+    out.gathered = reals(3, taps * rows);
+    out.statistics = reals(4, 3 * s.lanes());
+    out.totals = static_cast<double*>(parts_[5].get(2 * s.lanes() * sizeof(double)));
+    if (kept_maps > 0) out.z = reals(6, kept_maps * s.out_map());
+    if (backward) {
+      out.dx = reals(7, larger);
+      out.da = reals(8, s.out_map());
+      out.dz = reals(9, rows);
+      out.back = reals(10, taps * rows);
+    }
+    return out;
+  }
+
+  void trim() {
+    for (Buffer& part : parts_) part.trim();
+  }
+
+ private:
+  R* reals(int part, int64_t n) { return static_cast<R*>(parts_[part].get(n * sizeof(R))); }
+
+  Buffer parts_[11];
+};
+
+// Calls f(group, shard, scratch) for all groups, on torch's threads.
+template <class R, class F>
+void for_groups(const Plan& plan, int64_t kept_maps, bool backward, const F& f) {
+  const int64_t groups = plan.shape.groups, shards = shard_count(plan.shape);
+  torch::stable::parallel_for(0, shards, 1, [&](int64_t begin, int64_t end) {
+    static thread_local ThreadScratch<R> memory;
+    const Scratch<R> scratch = memory.of(plan, kept_maps, backward);
+    for (int64_t shard = begin; shard < end; ++shard) {
+      for (int64_t g = groups * shard / shards; g < groups * (shard + 1) / shards; ++g) {
+        f(g, shard, scratch);
+      }
+    }
+    memory.trim();
+  });
+}
+
+}  // namespace nas::edge

@@ -1,0 +1,163 @@
+// Forward pass of nas_domains/ops/mixed_edge.py on the CPU.
+
+#include "mixed_edge/scratch.h"
+
+#define NAS_KERNEL_FILE "mixed_edge/forward.inl"
+#include "each_isa.h"
+
+namespace nas::edge {
+namespace {
+
+constexpr int64_t LANES_OF_SHAPE = LANES;
+
+template <class R>
+using GroupFn = void (*)(const Args<R>&, int64_t, const Scratch<R>&);
+
+// Mean and biased variance of each channel from those of each image, of equally many pixels.
+template <class R>
+void finish_norm(const Shape& s, const double* stats, R* mean, R* var) {
+  const int64_t C = s.channels, L = s.lanes();
+  std::vector<double> m(C, 0), q(C, 0);
+  const auto each_image = [&](auto f) {
+    for (int64_t g = 0; g < s.groups; ++g) {
+      const int64_t present = g == s.groups - 1 ? s.pack - s.missing() : s.pack;
+      for (int64_t i = 0; i < present; ++i) f(stats + g * 2 * L + i * C);
+    }
+  };
+  each_image([&](const double* at) {
+    for (int64_t c = 0; c < C; ++c) m[c] += at[c];
+  });
+  for (double& value : m) value /= s.batch;
+  each_image([&](const double* at) {
+    for (int64_t c = 0; c < C; ++c) {
+      const double d = at[c] - m[c];
+      q[c] += at[L + c] + s.out_pixels() * d * d;
+    }
+  });
+  const double n = static_cast<double>(s.batch) * s.out_pixels();
+  for (int64_t c = 0; c < C; ++c) {
+    mean[c] = static_cast<R>(m[c]);
+    var[c] = static_cast<R>(std::max(0.0, q[c] / n));
+  }
+}
+
+template <class R>
+void forward(
+    const Plan& plan, const Weights<R>& weights, const Tensor& x, const Tensor& w, bool training,
+    double eps, R* mean, R* var, Tensor& y, Tensor* z) {
+  const Shape& s = plan.shape;
+  const int64_t C = s.channels, L = s.lanes();
+  Args<R> a = make_args<R>(plan, weights, x, w, training);
+  a.y = mutable_data<R>(y);
+  a.z = z == nullptr ? nullptr : mutable_data<R>(*z);
+  std::vector<double> stats(training ? plan.norms * s.groups * 2 * L : 0);
+  a.stats = stats.data();
+  LaneTable<R> scale(plan.norms, s), bias(plan.norms, s), factors(plan.branches.size() + 1, s);
+  a.scale = scale.view();
+  a.bias = bias.view();
+  a.factors = factors.full.data();
+
+  const auto inverse = [&](int64_t norm, int64_t c) { return 1 / std::sqrt(var[norm * C + c] + eps); };
+  const auto finish = [&](bool between) {
+    for (const Branch& branch : plan.branches) {
+      if (branch.norm < 0) continue;
+      const int64_t norm = branch.norm - (branch.stages == 2 && between);
+      if (branch.stages != 2 && !between) continue;
+      if (training) {
+        finish_norm(s, stats.data() + norm * s.groups * 2 * L, mean + norm * C, var + norm * C);
+      }
+      for (int64_t c = 0; c < C; ++c) {
+        scale.set(norm, c, inverse(norm, c));
+        bias.set(norm, c, -mean[norm * C + c] * inverse(norm, c));
+      }
+    }
+  };
+  const auto set_factors = [&]() {
+    for (int64_t c = 0; c < C; ++c) {
+      double constant = 0;
+      for (size_t k = 0; k < plan.branches.size(); ++k) {
+        const int64_t norm = plan.branches[k].norm;
+        const double factor = norm < 0 ? a.w[k] : a.w[k] * inverse(norm, c);
+        if (norm >= 0) constant -= factor * mean[norm * C + c];
+        factors.set(k, c, factor);
+      }
+      factors.set(plan.branches.size(), c, constant);
+    }
+  };
+
+  const auto first = NAS_SELECT_ISA(GroupFn<R>, edge_first_kernel);
+  const auto second = NAS_SELECT_ISA(GroupFn<R>, edge_second_kernel);
+  const auto combine = NAS_SELECT_ISA(GroupFn<R>, edge_combine_kernel);
+  if (!training) {
+    finish(true);
+    finish(false);
+    set_factors();
+    for_groups<R>(plan, a.z == nullptr ? plan.stages.size() : 0, false,
+                  [&](int64_t g, int64_t, const Scratch<R>& scratch) {
+                    first(a, g, scratch);
+                    second(a, g, scratch);
+                    combine(a, g, scratch);
+                  });
+    return;
+  }
+  const auto pass = [&](GroupFn<R> kernel) {
+    for_groups<R>(plan, 0, false, [&](int64_t g, int64_t, const Scratch<R>& scratch) {
+      kernel(a, g, scratch);
+    });
+  };
+  pass(first);
+  finish(true);
+  const bool two = std::any_of(
+      plan.branches.begin(), plan.branches.end(), [](const Branch& b) { return b.stages == 2; });
+  if (two) pass(second);
+  finish(false);
+  set_factors();
+  pass(combine);
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> mixed_edge_fwd_cpu(
+    Tensor x, Tensor w, TensorList params, IntList codes, int64_t stride, Tensor mean, Tensor var,
+    bool training, double eps, bool keep) {
+  const Plan plan = make_plan(x, codes, stride);
+  const Shape& s = plan.shape;
+  const int64_t K = plan.branches.size(), C = s.channels;
+  STD_TORCH_CHECK(w.dim() == 1 && w.size(0) == K, "mixed_edge needs one weight for each branch.");
+  const auto own = checked_params(plan, params, x);
+  x = channels_last(x, x);
+  w = torch::stable::contiguous(torch::stable::to(w, x.scalar_type()));
+  if (!training) {
+    STD_TORCH_CHECK(
+        mean.numel() == plan.norms * C && var.numel() == plan.norms * C,
+        "mixed_edge needs a mean and a variance for each of its batch norms.");
+    mean = torch::stable::contiguous(torch::stable::to(mean, x.scalar_type()));
+    var = torch::stable::contiguous(torch::stable::to(var, x.scalar_type()));
+  }
+  Tensor y = torch::stable::empty(
+      {s.batch, C, s.out_height, s.out_width}, x.scalar_type(), std::nullopt, x.device(),
+      std::nullopt, torch::headeronly::MemoryFormat::ChannelsLast);
+  const int64_t stages = plan.stages.size();
+  // Batch statistics need all of z before any of y.
+  const bool holds = keep || training;
+  Tensor z = torch::stable::new_empty(
+      x, {holds ? stages : 0, s.groups, s.blocks, s.out_pixels(), LANES_OF_SHAPE});
+  Tensor batch_mean = torch::stable::new_empty(x, {training ? plan.norms : 0, C});
+  Tensor batch_var = torch::stable::new_empty(x, {training ? plan.norms : 0, C});
+  dispatch_real(x.scalar_type(), [&](auto real) {
+    using R = decltype(real);
+    const Weights<R> weights(plan, own, false);
+    R* m = training ? mutable_data<R>(batch_mean) : const_cast<R*>(data<R>(mean));
+    R* v = training ? mutable_data<R>(batch_var) : const_cast<R*>(data<R>(var));
+    forward<R>(plan, weights, x, w, training, eps, m, v, y, holds ? &z : nullptr);
+  });
+  if (!keep) {
+    z = torch::stable::new_empty(x, {0, s.groups, s.blocks, s.out_pixels(), LANES_OF_SHAPE});
+  }
+  return {y, batch_mean, batch_var, z};
+}
+
+STABLE_TORCH_LIBRARY_IMPL(nas_domains, CPU, m) {
+  m.impl("mixed_edge_fwd", TORCH_BOX(&mixed_edge_fwd_cpu));
+}
+
+}  // namespace
+}  // namespace nas::edge

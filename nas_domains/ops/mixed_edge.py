@@ -1,0 +1,325 @@
+r"""The mixed edge: every candidate of a DARTS or NAS-Bench-201 edge in one op.
+
+.. math::
+    y = \sum_k w_k o_k(x), \qquad dw_k = \langle g, o_k(x) \rangle, \qquad
+    dx = \sum_k w_k \left( \partial o_k / \partial x \right)^T g
+
+with the branches :math:`o_k` of Liu et al. 2019 (arXiv:1806.09055) and Dong & Yang 2020
+(arXiv:2001.00326), their convolutions in the order ReLU, convolution, batch norm without affine
+parameters, and batch statistics in training. The backward recomputes everything but the inputs of
+the batch norms after a convolution: it keeps x and one map a convolution where autograd keeps
+thirty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import mixed_edge_backward, mixed_edge_reference
+from .backend import define
+from .mixed_edge_reference import BRANCHES, LANES, NAMES, lane_shape
+
+__all__ = ["BRANCHES", "mixed_edge"]
+
+
+def mixed_edge(
+    x: Tensor,
+    w: Tensor,
+    params: Sequence[Tensor],
+    branches: Sequence[str],
+    stride: int = 1,
+    *,
+    mean: Tensor | None = None,
+    var: Tensor | None = None,
+    eps: float = 1e-5,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the weighted sum of all branches of an edge, and the statistics of its batch norms.
+
+    Differentiable in x, w and params, any number of times (a second derivative is computed by the
+    plain PyTorch formula, with the memory that it needs). No gradient is computed that is not
+    asked for.
+
+    Args:
+        x: [B, C, H, W], float32 or float64; channels-last is read without a copy.
+        w: [K] weights of the branches.
+        params: Convolution weights of the branches, in their order: for ``sep_conv_k`` depthwise
+            [C, 1, k, k] and pointwise [C, C, 1, 1], twice; for ``dil_conv_k`` once; for ``conv_k``
+            [C, C, k, k]; for ``reduce`` [C - C // 2, C, 1, 1] and [C // 2, C, 1, 1].
+        branches: K names of ``BRANCHES``, each at most once: ``none``, ``skip`` (stride 1),
+            ``reduce`` (stride 2: the factorized reduction), ``max_pool`` and ``avg_pool`` (3x3,
+            then batch norm; padding is not counted), ``avg_pool_plain`` (no batch norm),
+            ``sep_conv_3``, ``sep_conv_5``, ``dil_conv_3``, ``dil_conv_5`` (dilation 2),
+            ``conv_1``, ``conv_3``.
+        stride: 1 or 2.
+        mean: [norms, C] statistics to normalise with; None takes those of the batch.
+        var: [norms, C], as ``mean``.
+        eps: Added to variances.
+
+    Returns:
+        y [B, C, ceil(H / stride), ceil(W / stride)] in channels-last; and the mean and the biased
+        variance [norms, C] that the batch norms, in the order of the branches, have used. Those
+        two carry no gradient.
+
+    Raises:
+        TypeError: A dtype is not float32 or float64.
+        ValueError: Shapes, names, devices or the number of weights do not fit, or a channel has a
+            single value to take statistics of.
+    """
+    codes = _check(x, w, params, branches, stride, mean, var)
+    training = mean is None
+    w = w.to(x.dtype)
+    params = [p.to(x.dtype) for p in params]
+    if mean is None or var is None:
+        mean = var = x.new_empty((0, x.shape[1]))
+    else:
+        mean, var = mean.to(x.dtype), var.to(x.dtype)
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, w, *params))
+    y, batch_mean, batch_var, _ = torch.ops.nas_domains.mixed_edge_fwd(
+        x, w, params, codes, stride, mean, var, training, eps, keep
+    )
+    return (y, batch_mean, batch_var) if training else (y, mean, var)
+
+
+def _check(
+    x: Tensor,
+    w: Tensor,
+    params: Sequence[Tensor],
+    branches: Sequence[str],
+    stride: int,
+    mean: Tensor | None,
+    var: Tensor | None,
+) -> list[int]:
+    """Returns the codes of the branches; raises where arguments do not fit."""
+    if x.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"mixed_edge: x is {x.dtype}; convert it to float32 or float64.")
+    if x.dim() != 4 or 0 in x.shape:
+        raise ValueError(
+            f"mixed_edge: x has shape {tuple(x.shape)}; give it [B, C, H, W] with no side of 0."
+        )
+    if stride not in (1, 2):
+        raise ValueError(f"mixed_edge: stride is {stride}; use 1 or 2.")
+    for name in branches:
+        if name not in BRANCHES:
+            raise ValueError(f"mixed_edge: no branch {name!r}; use {', '.join(BRANCHES)}.")
+    if len(set(branches)) != len(branches):
+        raise ValueError(f"mixed_edge: {list(branches)} names a branch twice; name each once.")
+    wrong = "reduce" if stride == 1 else "skip"
+    if wrong in branches:
+        raise ValueError(f"mixed_edge: {wrong!r} does not exist at stride {stride}; leave it out.")
+    if "reduce" in branches and x.shape[1] < 2:
+        raise ValueError("mixed_edge: 'reduce' needs two channels at least; leave it out.")
+    for label, t in (("w", w), *((f"params[{i}]", p) for i, p in enumerate(params))):
+        if t.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"mixed_edge: {label} is {t.dtype}; convert it to float32 or float64.")
+        if t.device != x.device:
+            raise ValueError(
+                f"mixed_edge: {label} is on {t.device} and x on {x.device}; move them together."
+            )
+    if w.dim() != 1 or w.shape[0] != len(branches):
+        raise ValueError(
+            f"mixed_edge: w has shape {tuple(w.shape)}; give it one weight for each of the "
+            f"{len(branches)} branches."
+        )
+    shapes = [s for name in branches for s in param_shapes(name, x.shape[1])]
+    found = [tuple(p.shape) for p in params]
+    if found != shapes:
+        raise ValueError(f"mixed_edge: params have shapes {found}; these branches take {shapes}.")
+    norms = sum(BRANCHES[name].norms for name in branches)
+    if (mean is None) != (var is None):
+        raise ValueError("mixed_edge: give it both mean and var, or neither.")
+    for label, given in (("mean", mean), ("var", var)):
+        if given is not None and tuple(given.shape) != (norms, x.shape[1]):
+            raise ValueError(
+                f"mixed_edge: {label} has shape {tuple(given.shape)}; "
+                f"these branches take {(norms, x.shape[1])}."
+            )
+    values = x.shape[0] * -(-x.shape[2] // stride) * -(-x.shape[3] // stride)
+    if mean is None and norms and values == 1:
+        raise ValueError(
+            f"mixed_edge: x has shape {tuple(x.shape)}, one value a channel, of which there are no "
+            "statistics; use a larger batch, or give it mean and var."
+        )
+    return [NAMES.index(name) for name in branches]
+
+
+def param_shapes(name: str, channels: int) -> list[tuple[int, ...]]:
+    """Returns the shapes of a branch's weights."""
+    branch = BRANCHES[name]
+    k = branch.kernel
+    if name == "reduce":
+        return [(c, channels, 1, 1) for c in (channels - channels // 2, channels // 2)]
+    if branch.params == 1:
+        return [(channels, channels, k, k)]
+    return [(channels, 1, k, k), (channels, channels, 1, 1)] * branch.stages
+
+
+def _output_like(x: Tensor, stride: int) -> Tensor:
+    sides = (-(-x.shape[2] // stride), -(-x.shape[3] // stride))
+    return torch.empty(
+        (*x.shape[:2], *sides),
+        dtype=x.dtype,
+        device=x.device,
+        memory_format=torch.channels_last,
+    )
+
+
+def _counts(branches: Sequence[int]) -> tuple[int, int]:
+    """Returns the batch norms and the convolution stages of an edge."""
+    table = [BRANCHES[NAMES[code]] for code in branches]
+    return sum(b.norms for b in table), sum(b.stages for b in table)
+
+
+def _fwd_reference(
+    x: Tensor,
+    w: Tensor,
+    params: list[Tensor],
+    branches: list[int],
+    stride: int,
+    mean: Tensor,
+    var: Tensor,
+    training: bool,
+    eps: float,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    means, variances, maps = [x.new_empty((0, x.shape[1]))], [x.new_empty((0, x.shape[1]))], []
+
+    def note(kind: str, z: Tensor) -> None:
+        if training:
+            found = torch.var_mean(z, (0, 2, 3), correction=0)
+            variances.append(found[0][None])
+            means.append(found[1][None])
+        if kind == "stage" and keep:
+            maps.append(mixed_edge_reference.layout(z))
+
+    y = mixed_edge_reference.formula(
+        x, w, params, branches, stride, mean, var, training, eps, note
+    )
+    out = _output_like(x, stride).copy_(y)
+    z = torch.stack(maps) if maps else _saved_like(x, out, 0)
+    return out, torch.cat(means), torch.cat(variances), z
+
+
+def _saved_like(x: Tensor, y: Tensor, stages: int) -> Tensor:
+    """Returns an empty tensor for the maps that the backward needs."""
+    _, groups, blocks = lane_shape(y)
+    return x.new_empty((stages, groups, blocks, y.shape[2] * y.shape[3], LANES))
+
+
+def _fwd_fake(
+    x: Tensor,
+    w: Tensor,
+    params: list[Tensor],
+    branches: list[int],
+    stride: int,
+    mean: Tensor,
+    var: Tensor,
+    training: bool,
+    eps: float,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    norms, stages = _counts(branches)
+    rows = (norms if training else 0, x.shape[1])
+    y = _output_like(x, stride)
+    return y, x.new_empty(rows), x.new_empty(rows), _saved_like(x, y, stages if keep else 0)
+
+
+def _bwd_fake(
+    g: Tensor,
+    x: Tensor,
+    w: Tensor,
+    params: list[Tensor],
+    branches: list[int],
+    stride: int,
+    mean: Tensor,
+    var: Tensor,
+    training: bool,
+    eps: float,
+    z: Tensor,
+    needs_dx: bool,
+    needs_dw: bool,
+    needs_params: list[int],
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    dx = torch.empty_like(x, memory_format=torch.channels_last) if needs_dx else x.new_empty(0)
+    dw = w.new_empty(w.shape if needs_dw else 0)
+    dparams = [
+        torch.empty_like(params[i], memory_format=torch.contiguous_format) for i in needs_params
+    ]
+    return dx, dw, dparams
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    x, w, params, ctx.branches, ctx.stride, mean, var, ctx.training, ctx.eps, _ = inputs
+    _, batch_mean, batch_var, z = output
+    if ctx.training:
+        mean, var = batch_mean, batch_var
+    ctx.mark_non_differentiable(batch_mean, batch_var, z)
+    ctx.save_for_backward(x, w, mean, var, z, *params)
+
+
+def _backward(ctx: Any, g: Tensor, *_: Tensor) -> tuple[Any, ...]:
+    x, w, mean, var, z, *params = ctx.saved_tensors
+    needs_x, needs_w, needs_params = ctx.needs_input_grad[:3]
+    if torch.is_grad_enabled():
+        # The gradient itself will be differentiated: what the op returned is a constant to
+        # autograd, so everything is computed again from x.
+        dx, dw, dps = _twice_differentiable(
+            g, x, w, params, ctx, mean, var, [needs_x, needs_w, *needs_params]
+        )
+        return dx, dw, dps, *[None] * 7
+    wanted = [i for i, needed in enumerate(needs_params) if needed]
+    dx, dw, found = torch.ops.nas_domains.mixed_edge_bwd(
+        g, x, w, params, ctx.branches, ctx.stride, mean, var, ctx.training, ctx.eps, z,
+        needs_x, needs_w, wanted,
+    )  # fmt: skip
+    grads = dict(zip(wanted, found, strict=True))
+    dps = [grads.get(i) for i in range(len(params))]
+    return dx if needs_x else None, dw if needs_w else None, dps, *[None] * 7
+
+
+def _twice_differentiable(
+    g: Tensor,
+    x: Tensor,
+    w: Tensor,
+    params: list[Tensor],
+    ctx: Any,
+    mean: Tensor,
+    var: Tensor,
+    needs: list[bool],
+) -> tuple[Tensor | None, Tensor | None, list[Tensor | None]]:
+    y = mixed_edge_reference.formula(
+        x, w, params, ctx.branches, ctx.stride, mean, var, ctx.training, ctx.eps
+    )
+    inputs = [t for t, needed in zip((x, w, *params), needs, strict=True) if needed]
+    grads = iter(
+        torch.autograd.grad(
+            y, inputs, g, create_graph=True, allow_unused=True, materialize_grads=True
+        )
+    )
+    dx, dw, *dps = [next(grads) if needed else None for needed in needs]
+    return dx, dw, dps
+
+
+define(
+    "mixed_edge_fwd",
+    "(Tensor x, Tensor w, Tensor[] params, int[] branches, int stride, Tensor mean, Tensor var, "
+    "bool training, float eps, bool keep) -> (Tensor, Tensor, Tensor, Tensor)",
+    _fwd_reference,
+    _fwd_fake,
+)
+# Without a gradient asked for, dx and dw are empty; needs_params lists the params whose is.
+define(
+    "mixed_edge_bwd",
+    "(Tensor g, Tensor x, Tensor w, Tensor[] params, int[] branches, int stride, Tensor mean, "
+    "Tensor var, bool training, float eps, Tensor z, bool needs_dx, bool needs_dw, "
+    "int[] needs_params) -> (Tensor, Tensor, Tensor[])",
+    mixed_edge_backward.reference,
+    _bwd_fake,
+)
+torch.library.register_autograd(
+    "nas_domains::mixed_edge_fwd", _backward, setup_context=_setup_context
+)
+torch.library.register_autocast("nas_domains::mixed_edge_fwd", "cpu", torch.float32)
