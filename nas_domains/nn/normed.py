@@ -20,8 +20,9 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 def weighted_candidates(modules: Sequence[nn.Module], x: Tensor, w: Tensor) -> Tensor:
     """Returns sum over k of w_k modules[k](x), and updates running statistics as the modules do.
 
-    Candidates that :func:`split` takes apart, and whose norms have the eps, momentum and mode of
-    the first such, give one op what their norms would get; the others run as a whole.
+    Candidates that :func:`split` takes apart, and whose norms have the eps, momentum and mode
+    (training, tracking) of the first such, give one op what their norms would get; the others run
+    as a whole.
 
     Args:
         modules: K >= 1 candidates.
@@ -46,7 +47,8 @@ def weighted_candidates(modules: Sequence[nn.Module], x: Tensor, w: Tensor) -> T
         mean, var = torch.stack(_buffers(norms, "mean")), torch.stack(_buffers(norms, "var"))
         return norm_weighted_sum(outputs, w, normed, mean, var, norms[0].eps)[0]
     y, mean, var = norm_weighted_sum(outputs, w, normed, eps=norms[0].eps)
-    update_running(norms, mean, var, y.numel() // y.shape[1])
+    if norms[0].track_running_stats:
+        update_running(norms, mean, var, y.numel() // y.shape[1])
     return y
 
 
@@ -55,7 +57,7 @@ def split(module: nn.Module) -> tuple[Callable[[Tensor], Tensor], _BatchNorm] | 
 
     Returns:
         (body, norm) with module(x) = norm(body(x)); None unless the candidate ends in a batch norm
-        of torch, not affine, that tracks running statistics with a momentum, and no hook wants to
+        of torch, not affine, that has running statistics with a momentum, and no hook wants to
         see the norm or the candidate as a whole.
     """
     body: Callable[[Tensor], Tensor]
@@ -101,19 +103,22 @@ def _run(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
 
 
 def _alike(a: _BatchNorm, b: _BatchNorm) -> bool:
-    return (a.eps, a.momentum, a.training) == (b.eps, b.momentum, b.training)
+    return all(
+        getattr(a, name) == getattr(b, name)
+        for name in ("eps", "momentum", "training", "track_running_stats")
+    )
 
 
 def _is_plain(norm: Any) -> TypeGuard[_BatchNorm]:
-    # Without buffers to track a norm takes the statistics of the batch in evaluation too; without
-    # a momentum it averages over all batches.
+    # Without buffers a norm takes the statistics of the batch in evaluation too; without a
+    # momentum it averages over all batches. One with buffers whose tracking is switched off, as a
+    # gradient strategy does in its architecture step, leaves them as they are.
     return (
         type(norm) in _KINDS
         and not norm.affine
         and norm.running_mean is not None
         and norm.running_var is not None
         and norm.num_batches_tracked is not None
-        and norm.track_running_stats
         and norm.momentum is not None
     )
 

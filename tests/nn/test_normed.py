@@ -87,6 +87,21 @@ def test_running_statistics_are_those_of_torch(dims):
             assert (new - old).abs().max() <= 4 * 3 * EPS * old.abs().max()
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_tracking_that_is_switched_off_is_one_call_and_changes_nothing(training, monkeypatch):
+    torch.manual_seed(0)
+    mixed = MixedOp(DARTS, 4, 1, 2).train(training)
+    x, weights = torch.randn(3, 4, 6, 6), torch.rand(8)
+    tracked = mixed(x, weights)
+    norms = [m for m in mixed.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.track_running_stats = False
+    before = [t.clone() for t in mixed.buffers()]
+    assert torch.equal(mixed(x, weights), tracked)
+    assert branches(mixed, monkeypatch) == 6
+    assert all(torch.equal(a, b) for a, b in zip(mixed.buffers(), before, strict=True))
+
+
 def test_state_dict_is_that_of_the_candidates():
     mixed = MixedOp(DARTS, 4, 2, 2)
     plain = nn.ModuleDict({name: make(4, 2, False, 2) for name, make in DARTS.items()})
@@ -140,6 +155,7 @@ CHANGES = {
         -1, nn.BatchNorm2d(4, affine=False, track_running_stats=False)
     ),
     "frozen": lambda c: c[-1].eval(),
+    "not tracking": lambda c: setattr(c[-1], "track_running_stats", False),
     "subclass": with_own_forward,
     "instance norm": lambda c: c.__setitem__(-1, nn.InstanceNorm2d(4)),
     "hook": lambda c: c[-1].register_forward_hook(hook),
