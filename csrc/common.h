@@ -69,4 +69,23 @@ inline bool is_half(ScalarType type) {
   return type == ScalarType::Half || type == ScalarType::BFloat16;
 }
 
+// Half types are computed in float.
+inline Tensor computed_in(const Tensor& x) {
+  return is_half(x.scalar_type()) ? torch::stable::to(x, ScalarType::Float) : x;
+}
+
+inline std::vector<Tensor> all_matched(TensorList xs, const Tensor& like) {
+  std::vector<Tensor> out;
+  out.reserve(xs.size());
+  for (const Tensor& x : xs) out.push_back(matched(x, like));
+  return out;
+}
+
+template <typename R>
+std::vector<const R*> pointers(const std::vector<Tensor>& xs) {
+  std::vector<const R*> out;
+  for (const Tensor& x : xs) out.push_back(data<R>(x));
+  return out;
+}
+
 }  // namespace nas

@@ -29,25 +29,6 @@ void for_each_block(int64_t n, const F& f) {
   });
 }
 
-// Half types are computed in float.
-Tensor computed_in(const Tensor& x) {
-  return is_half(x.scalar_type()) ? torch::stable::to(x, ScalarType::Float) : x;
-}
-
-std::vector<Tensor> all_matched(TensorList xs, const Tensor& like) {
-  std::vector<Tensor> out;
-  out.reserve(xs.size());
-  for (const Tensor& x : xs) out.push_back(matched(x, like));
-  return out;
-}
-
-template <typename R>
-std::vector<const R*> pointers(const std::vector<Tensor>& xs) {
-  std::vector<const R*> out;
-  for (const Tensor& x : xs) out.push_back(data<R>(x));
-  return out;
-}
-
 Tensor weights(const Tensor& w, int64_t K, const Tensor& like) {
   STD_TORCH_CHECK(
       w.dim() == 1 && w.size(0) == K, "weighted_sum needs one weight for each tensor.");

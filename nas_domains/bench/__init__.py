@@ -14,7 +14,10 @@ from ..core.files import write_atomic, write_json
 
 __all__ = ["names", "render", "run"]
 
-_ENTRIES = {"weighted-sum": "nas_domains.bench.weighted_sum"}
+_ENTRIES = {
+    "norm-weighted-sum": "nas_domains.bench.norm_weighted_sum",
+    "weighted-sum": "nas_domains.bench.weighted_sum",
+}
 
 
 def names() -> list[str]:

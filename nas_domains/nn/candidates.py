@@ -83,13 +83,17 @@ class FactorizedReduce(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, c_in, ...] -> [B, c_out, ceil(... / 2)]."""
+        normed: Tensor = self.norm(self.before_norm(x))
+        return normed
+
+    def before_norm(self, x: Tensor) -> Tensor:
+        """What the batch norm gets: the two convolutions' channels, [B, c_out, ceil(... / 2)]."""
         x = x.relu()
         shifted = x[(slice(None), slice(None)) + (slice(1, None),) * self.dims]
         pads = [p for side in reversed(x.shape[2:]) for p in (0, side % 2)]
         if any(pads):
             shifted = nn.functional.pad(shifted, pads)
-        normed: Tensor = self.norm(torch.cat([self.first(x), self.second(shifted)], 1))
-        return normed
+        return torch.cat([self.first(x), self.second(shifted)], 1)
 
 
 def relu_conv_norm(

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ..ops import weighted_sum
 from .candidates import Candidate, Zero
+from .normed import weighted_candidates
 
 
 class MixedOp(nn.Module):
@@ -46,5 +46,5 @@ class MixedOp(nn.Module):
         if isinstance(weights, int):
             chosen: Tensor = modules[weights](x)
             return chosen
-        outputs = [module(x) for module in modules if not isinstance(module, Zero)]
-        return weighted_sum(outputs, weights.index_select(0, self.live))
+        live = [module for module in modules if not isinstance(module, Zero)]
+        return weighted_candidates(live, x, weights.index_select(0, self.live))

@@ -2,6 +2,18 @@
 
 from .backend import active, available, backend, choice, info
 from .mixed_edge import mixed_edge
+from .norm_weighted_sum import norm_weighted_sum
+from .sample_paths import sample_paths
 from .weighted_sum import weighted_sum
 
-__all__ = ["active", "available", "backend", "choice", "info", "mixed_edge", "weighted_sum"]
+__all__ = [
+    "active",
+    "available",
+    "backend",
+    "choice",
+    "info",
+    "mixed_edge",
+    "norm_weighted_sum",
+    "sample_paths",
+    "weighted_sum",
+]

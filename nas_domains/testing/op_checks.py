@@ -104,17 +104,21 @@ def check_values(
     """Checks value and gradients against the formula in float64 on the CPU.
 
     The largest error may be twice that of the formula run eagerly in the same dtype, plus four
-    roundings of the largest sum of absolute terms (the formula of absolute inputs): eager may be
-    lucky on a small tensor, and adds in another order.
+    roundings of the largest sum of absolute terms (the sample's ``sizes``): eager may be lucky on
+    a small tensor, and adds in another order.
     """
     tensors = sample.inputs(case, dtype, seed)
     g = _cotangent(sample, tensors).to(dtype)
     moved = [t.to(device) for t in tensors]
     with poisoned():
         ours = _evaluate(sample.call, moved, g)
-    exact = _evaluate(sample.formula, [t.double() for t in tensors], g)
+    wide = [t.double() for t in tensors]
+    exact = _evaluate(sample.formula, wide, g)
     eager = _evaluate(sample.formula, moved, g)
-    size = _evaluate(sample.formula, [t.double().abs() for t in tensors], g.abs())
+    if sample.sizes is not None:
+        size = sample.sizes(g.double(), *wide)
+    else:
+        size = _evaluate(sample.formula, [t.abs() for t in wide], g.abs())
     for i, (a, b, e, s) in enumerate(zip(ours, exact, eager, size, strict=True)):
         what = f"{sample.name} {case} {dtype}: " + (f"gradient {i - 1}" if i else "value")
         assert a.shape == b.shape, f"{what} has shape {tuple(a.shape)}, not {tuple(b.shape)}"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nas_domains import bench
-from nas_domains.bench import harness, weighted_sum
+from nas_domains.bench import harness, norm_weighted_sum, weighted_sum
 from nas_domains.core.errors import UsageError
 from nas_domains.testing import op_checks
 from nas_domains.testing.op_samples import OpCase
@@ -31,6 +31,14 @@ def test_run_writes_table_json_and_plot(monkeypatch, tmp_path):
     text = bench.render(result)
     for word in ("torch.compile", "eager", "floor", "threads", "date", "peak MB"):
         assert word in text
+
+
+def test_norms_are_compared_with_torch_in_both_layouts(monkeypatch):
+    monkeypatch.setattr(norm_weighted_sum, "CASES", (OpCase((2, 4, 5, 5), 3),))
+    (case,) = bench.run("norm-weighted-sum", rounds=1)["cases"]
+    assert case["bytes"] == (5 * 3 + 3) * 2 * 4 * 5 * 5 * 4
+    peers = {"eager", "eager CL", "compile", "compile CL"}
+    assert {row["variant"] for row in case["rows"]} == {"nas_domains", "nas_domains NC"} | peers
 
 
 def test_peak_memory_is_that_of_the_tensors_held_together():
@@ -60,7 +68,7 @@ def test_the_contract_runs_on_the_device_measured(monkeypatch):
 
 
 def test_wrong_names_and_rounds():
-    with pytest.raises(UsageError, match="no benchmark 'mixed'; use one of weighted-sum"):
+    with pytest.raises(UsageError, match="no benchmark 'mixed'; use one of .*weighted-sum"):
         bench.run("mixed")
     with pytest.raises(UsageError, match="Unknown device 'tpu'"):
         bench.run("weighted-sum", device="tpu")

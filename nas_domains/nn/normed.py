@@ -1,0 +1,127 @@
+"""The weighted sum of an edge's candidates, with the batch norms of all of them in one op."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeGuard, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..ops import norm_weighted_sum, weighted_sum
+from .candidates import NORM, FactorizedReduce
+
+__all__ = ["split", "update_running", "weighted_candidates"]
+
+_KINDS = frozenset(NORM.values())
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def weighted_candidates(modules: Sequence[nn.Module], x: Tensor, w: Tensor) -> Tensor:
+    """Returns sum over k of w_k modules[k](x), and updates running statistics as the modules do.
+
+    Candidates that :func:`split` takes apart, and whose norms have the eps, momentum and mode
+    (training, tracking) of the first such, give one op what their norms would get; the others run
+    as a whole.
+
+    Args:
+        modules: K >= 1 candidates.
+        x: [B, C, ...].
+        w: [K].
+    """
+    outputs: list[Tensor] = []
+    normed: list[bool] = []
+    norms: list[_BatchNorm] = []
+    for module in modules:
+        parts = split(module)
+        fused = parts is not None and (not norms or _alike(parts[1], norms[0]))
+        if parts is not None and fused:
+            outputs.append(parts[0](x))
+            norms.append(parts[1])
+        else:
+            outputs.append(module(x))
+        normed.append(fused)
+    if not norms:
+        return weighted_sum(outputs, w)
+    if not norms[0].training:
+        mean, var = torch.stack(_buffers(norms, "mean")), torch.stack(_buffers(norms, "var"))
+        return norm_weighted_sum(outputs, w, normed, mean, var, norms[0].eps)[0]
+    y, mean, var = norm_weighted_sum(outputs, w, normed, eps=norms[0].eps)
+    if norms[0].track_running_stats:
+        update_running(norms, mean, var, y.numel() // y.shape[1])
+    return y
+
+
+def split(module: nn.Module) -> tuple[Callable[[Tensor], Tensor], _BatchNorm] | None:
+    """Takes a candidate apart into what comes before its batch norm, and that norm.
+
+    Returns:
+        (body, norm) with module(x) = norm(body(x)); None unless the candidate ends in a batch norm
+        of torch, not affine, that has running statistics with a momentum, and no hook wants to
+        see the norm or the candidate as a whole.
+    """
+    body: Callable[[Tensor], Tensor]
+    norm: nn.Module
+    if type(module) is FactorizedReduce:
+        body, norm = module.before_norm, module.norm
+    elif type(module) is nn.Sequential and len(module) > 0:
+        *before, norm = module.children()
+        body = partial(_run, before)
+    else:
+        return None
+    if not _is_plain(norm) or _is_watched(norm) or _is_watched(module):
+        return None
+    return body, norm
+
+
+def update_running(norms: Sequence[_BatchNorm], mean: Tensor, var: Tensor, values: int) -> None:
+    """Updates running statistics as ``nn.BatchNorm`` does in training.
+
+    Args:
+        norms: N tracking batch norms of C channels and one momentum.
+        mean: Means [N, C] of the batch.
+        var: Biased variances [N, C] of the batch; the running ones are unbiased.
+        values: Values of each channel, over batch and space; at least 2.
+    """
+    momentum = cast(float, norms[0].momentum)
+    with torch.no_grad():
+        for name, new in (("mean", mean), ("var", var * (values / (values - 1)))):
+            running = _buffers(norms, name)
+            torch._foreach_mul_(running, 1 - momentum)
+            torch._foreach_add_(running, new.to(running[0].dtype).unbind(0), alpha=momentum)
+        torch._foreach_add_([cast(Tensor, norm.num_batches_tracked) for norm in norms], 1)
+
+
+def _buffers(norms: Sequence[_BatchNorm], name: str) -> list[Tensor]:
+    return [cast(Tensor, getattr(norm, f"running_{name}")) for norm in norms]
+
+
+def _run(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
+    for module in modules:
+        x = module(x)
+    return x
+
+
+def _alike(a: _BatchNorm, b: _BatchNorm) -> bool:
+    return all(
+        getattr(a, name) == getattr(b, name)
+        for name in ("eps", "momentum", "training", "track_running_stats")
+    )
+
+
+def _is_plain(norm: Any) -> TypeGuard[_BatchNorm]:
+    # Without buffers a norm takes the statistics of the batch in evaluation too; without a
+    # momentum it averages over all batches. One with buffers whose tracking is switched off, as a
+    # gradient strategy does in its architecture step, leaves them as they are.
+    return (
+        type(norm) in _KINDS
+        and not norm.affine
+        and norm.running_mean is not None
+        and norm.running_var is not None
+        and norm.num_batches_tracked is not None
+        and norm.momentum is not None
+    )
+
+
+def _is_watched(module: nn.Module) -> bool:
+    return any(getattr(module, hooks) for hooks in _HOOKS)
