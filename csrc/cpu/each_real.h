@@ -1,5 +1,9 @@
-// Part of each_isa.h: the kernel file once with real = float and once with real = double.
+// Part of each_isa.h: the kernel file once with real = float and once with real = double, or just
+// once.
 
+#ifdef NAS_KERNEL_ONCE
+#include NAS_KERNEL_FILE
+#else
 namespace f32 {
 using real = float;
 typedef real vec __attribute__((vector_size(NAS_VECTOR_BYTES), aligned(alignof(real)), may_alias));
@@ -16,3 +20,4 @@ constexpr int64_t W = NAS_VECTOR_BYTES / sizeof(real);
 
 using namespace f32;
 using namespace f64;
+#endif
