@@ -122,10 +122,7 @@ int Choices::state(int64_t choice, int rest) {
     // The first children end up last in the list: where an option activates a prefix of them (a
     // depth and its layers), the lists of all options then share their ends, and so their states.
     for (int64_t child : children_[choice]) {
-      const auto& on = active_[child];
-      if (std::find(on.begin(), on.end(), static_cast<int64_t>(o)) != on.end()) {
-        next = state(child, next);
-      }
+      if (activates(o, child)) next = state(child, next);
     }
     made.next.push_back(next);
   }
@@ -133,6 +130,23 @@ int Choices::state(int64_t choice, int rest) {
   const int id = static_cast<int>(states_.size()) - 1;
   known_.emplace(key, id);
   return id;
+}
+
+bool Choices::activates(std::size_t option, int64_t child) const {
+  const auto& on = active_[child];
+  return std::find(on.begin(), on.end(), static_cast<int64_t>(option)) != on.end();
+}
+
+std::size_t Choices::absent(std::size_t choice, std::size_t option) const {
+  std::vector<int64_t> off;
+  for (int64_t child : children_[choice]) {
+    if (!activates(option, child)) off.push_back(child);
+  }
+  for (std::size_t i = 0; i < off.size(); ++i) {
+    const auto& below = children_[off[i]];
+    off.insert(off.end(), below.begin(), below.end());
+  }
+  return off.size();
 }
 
 Cost::Cost(const Choices& choices, CostLists given) : options(std::move(given)) {

@@ -35,12 +35,15 @@ class Choices {
 
   std::size_t size() const { return options_.size(); }
   std::size_t options(std::size_t choice) const { return options_[choice]; }
+  // How many choices an option switches off.
+  std::size_t absent(std::size_t choice, std::size_t option) const;
   const std::vector<State>& states() const { return states_; }
   const State& root() const { return states_.back(); }
 
  private:
   void check() const;
   int state(int64_t choice, int rest);
+  bool activates(std::size_t option, int64_t child) const;
 
   std::vector<std::size_t> options_;
   std::vector<int64_t> parents_;

@@ -60,7 +60,8 @@ DrawTable::DrawTable(
     state.length =
         from.next.empty() ? 0 : (from.next.size() - 1 + kVector - 1) / kVector * kVector;
     for (std::size_t o = 0; o < from.next.size(); ++o) {
-      Step step{from.next[o], weights.empty() ? 1 : weights[from.choice][o], {}};
+      Step step{from.next[o], weights.empty() ? 1 : weights[from.choice][o], 0, {}};
+      if (!weights.empty()) step.absent = choices.absent(from.choice, o);
       for (std::size_t d = 0; d < grids.size(); ++d) {
         if (!grids[d][from.choice].empty()) step.cost[d] = grids[d][from.choice][o];
       }
@@ -69,11 +70,9 @@ DrawTable::DrawTable(
     states_.push_back(state);
   }
   for (std::size_t i = 0; i < choices_; ++i) {
-    double total = static_cast<double>(choices.options(i));
-    if (!weights.empty()) {
-      total = 1;
-      for (uint64_t weight : weights[i]) total += static_cast<double>(weight);
-    }
+    auto total = static_cast<double>(choices.options(i));
+    // Rounded each, probabilities add up to little more than 2^32.
+    if (!weights.empty()) total += 4294967296.0;
     bits += std::log2(total);
   }
   // Room for a digit before the number, and one bit against rounding.
@@ -137,28 +136,44 @@ const uint64_t* DrawTable::ways(int id, const std::array<int64_t, 2>& at) const 
   return counts_.data() + (state.entry + i * state.width[1] + j) * size_;
 }
 
+// sum += the term of an option whose costs so far are `at`.
+void DrawTable::add_term(
+    const Step& step, const std::array<int64_t, 2>& at, std::vector<uint64_t>& sum) const {
+  const uint64_t* count = ways(step.next, {at[0] + step.cost[0], at[1] + step.cost[1]});
+  if (step.absent == 0) {
+    limbs::add_product(sum.data(), count, step.weight, size_);
+    return;
+  }
+  std::vector<uint64_t> shifted(size_, 0);
+  const std::size_t limb = step.absent / 2;
+  const uint64_t half = step.absent % 2 == 0 ? 1 : uint64_t{1} << 32;
+  limbs::add_product(shifted.data() + limb, count, half, size_ - limb);
+  limbs::add_product(sum.data(), shifted.data(), step.weight, size_);
+}
+
 void DrawTable::fill(const State& state) {
-  std::vector<uint64_t> sums(state.options * size_);
+  std::vector<uint64_t> sums, sum(size_);
   uint64_t* count = counts_.data() + state.entry * size_;
   int16_t* row = rows_.data() + state.row;
   for (int64_t i = 0; i < state.width[0]; ++i) {
     for (int64_t j = 0; j < state.width[1]; ++j, count += size_, row += state.length) {
+      std::fill(sum.begin(), sum.end(), 0);
+      sums.clear();
       for (std::size_t o = 0; o < state.options; ++o) {
-        const Step& step = steps_[state.step + o];
-        const std::array<int64_t, 2> at{
-            state.low[0] + i + step.cost[0], state.low[1] + j + step.cost[1]};
-        limbs::add_product(count, ways(step.next, at), step.weight, size_);
-        std::copy(count, count + size_, sums.data() + o * size_);
+        add_term(steps_[state.step + o], {state.low[0] + i, state.low[1] + j}, sum);
+        sums.insert(sums.end(), sum.begin(), sum.end());
       }
-      if (!limbs::is_zero(count, size_)) fill_row(state, sums.data(), row);
+      std::copy(sum.begin(), sum.end(), count);
+      if (!limbs::is_zero(count, size_)) fill_row(state, sums, row);
     }
   }
 }
 
 // The digit of a sum is the largest t with t / 2^16 < sum / total: digits above it lie beyond the
 // sum, digits below it before, and at it the digit alone does not say. Stored less 2^15.
-void DrawTable::fill_row(const State& state, const uint64_t* sums, int16_t* row) const {
-  const uint64_t* total = sums + (state.options - 1) * size_;
+void DrawTable::fill_row(
+    const State& state, const std::vector<uint64_t>& sums, int16_t* row) const {
+  const uint64_t* total = sums.data() + (state.options - 1) * size_;
   const std::size_t exponent = limbs::bit_length(total, size_);
   const double scale = 65536.0 / limbs::scaled(total, size_, exponent);
   std::vector<uint64_t> shifted(size_), product(size_);
@@ -168,7 +183,7 @@ void DrawTable::fill_row(const State& state, const uint64_t* sums, int16_t* row)
     return limbs::less(product.data(), shifted.data(), size_);
   };
   for (std::size_t o = 0; o + 1 < state.options; ++o) {
-    const uint64_t* sum = sums + o * size_;
+    const uint64_t* sum = sums.data() + o * size_;
     std::fill(shifted.begin(), shifted.end(), 0);
     limbs::add_product(shifted.data(), sum, 65536, size_);
     // Rounded, so that the whole numbers have the last word. A sum of nothing counts as not told.
@@ -210,10 +225,7 @@ std::size_t DrawTable::decide(
   } while (!limbs::less(r.data(), total, size_));
   limbs::add_product(r.data(), total, digit, size_);
   for (std::size_t o = 0;; ++o) {
-    const Step& step = steps_[state.step + o];
-    limbs::add_product(
-        sum.data(), ways(step.next, {at[0] + step.cost[0], at[1] + step.cost[1]}), step.weight,
-        size_);
+    add_term(steps_[state.step + o], at, sum);
     std::fill(shifted.begin(), shifted.end(), 0);
     limbs::add_product(shifted.data(), sum.data(), 65536, size_);
     if (limbs::less(r.data(), shifted.data(), size_)) return o;

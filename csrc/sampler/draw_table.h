@@ -26,7 +26,8 @@ using WeightLists = std::vector<std::vector<uint64_t>>;
 
 class DrawTable {
  public:
-  // weights: whole numbers below 2^32 for each option, or empty for 1 each.
+  // weights: whole numbers up to 2^32 for each option, or empty for 1 each. With weights an absent
+  // choice weighs 2^32.
   DrawTable(
       const Choices& choices, const std::vector<Cost>& costs, const std::vector<Band>& bands,
       const WeightLists& weights);
@@ -42,6 +43,7 @@ class DrawTable {
   struct Step {
     int next;
     uint64_t weight;
+    std::size_t absent;  // choices that it switches off, where there are weights
     std::array<int64_t, 2> cost;
   };
   struct State {
@@ -56,7 +58,9 @@ class DrawTable {
 
   void place();
   void fill(const State& state);
-  void fill_row(const State& state, const uint64_t* sums, int16_t* row) const;
+  void fill_row(const State& state, const std::vector<uint64_t>& sums, int16_t* row) const;
+  void add_term(
+      const Step& step, const std::array<int64_t, 2>& at, std::vector<uint64_t>& sum) const;
   const uint64_t* ways(int state, const std::array<int64_t, 2>& at) const;
   std::size_t decide(
       const State& state, const std::array<int64_t, 2>& at, uint16_t digit, uint64_t seed,

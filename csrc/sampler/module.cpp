@@ -100,7 +100,7 @@ py::object fraction(
   return py::make_tuple(low, high);
 }
 
-// Whole numbers in proportion to exp(logits), the largest of a choice 2^32 - 1.
+// The softmax of each row in multiples of 2^-32.
 nas::WeightLists as_weights(
     const PathSampler& self, const std::vector<std::vector<double>>& logits) {
   if (logits.size() != self.choices()) {
@@ -115,12 +115,14 @@ nas::WeightLists as_weights(
     }
     const auto end = logits[i].begin() + static_cast<std::ptrdiff_t>(self.options(i));
     const double top = *std::max_element(logits[i].begin(), end);
+    double total = 0;
+    for (auto logit = logits[i].begin(); logit != end; ++logit) total += std::exp(*logit - top);
     weights.emplace_back();
     for (auto logit = logits[i].begin(); logit != end; ++logit) {
       if (std::isnan(*logit) || std::isinf(top)) {
         throw py::value_error(where + " must be numbers or -inf, not all -inf; mend them.");
       }
-      const double weight = std::round(std::exp(*logit - top) * 4294967295.0);
+      const double weight = std::round(std::exp(*logit - top) / total * 4294967296.0);
       const bool never = std::isinf(*logit);
       weights[i].push_back(never ? 0 : static_cast<uint64_t>(std::max(weight, 1.0)));
     }
@@ -183,9 +185,9 @@ Args:
     seed: 0 to 2**64 - 1. Row i depends on seed, offset + i, limits and logits only.
     limit: the most an architecture may cost, or (least, most); None is no limit.
     second_limit: the same for the second cost.
-    logits: a row for each choice; an architecture is drawn in proportion to the product of exp(logit) over its
-        options, each rounded to a multiple of 2**-32 of its choice's largest, but not to 0; -inf is never drawn. None
-        draws uniformly. Rows may be longer than a choice has options.
+    logits: a row for each choice. An architecture is drawn in proportion to the product of its options' probabilities,
+        the softmax of their rows, each rounded to a multiple of 2**-32 but not to 0; -inf is never drawn. None draws
+        uniformly from the architectures. Rows may be longer than a choice has options.
     offset: number of the first row.
     threads: how many threads draw; it changes no result.
 
