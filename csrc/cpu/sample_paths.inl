@@ -74,9 +74,9 @@ static inline void philox_block(uint64_t low, uint64_t high, uint64_t key, uint3
         u64v* x = c[odd];
         const u64v a = multiply_lower(x[0], all(0xD2511F53));
         const u64v b = multiply_lower(x[2], all(0xCD9E8D57));
-        x[0] = (b >> 32) ^ x[1] ^ all(key0);
+        x[0] = (b >> 32) ^ (x[1] ^ all(key0));
         x[1] = b;
-        x[2] = (a >> 32) ^ x[3] ^ all(key1);
+        x[2] = (a >> 32) ^ (x[3] ^ all(key1));
         x[3] = a;
       }
       key0 += 0x9E3779B9;
