@@ -14,17 +14,23 @@ if TYPE_CHECKING:
     from .compose import resume, search
     from .core.architecture import Architecture
     from .core.errors import UsageError
+    from .core.limit import CostTable, Limit
     from .core.objective import Objective
     from .core.run import Run
-    from .core.space import Choice, SearchSpace, load_space
+    from .core.space import Choice, SearchSpace
+    from .core.space_text import load_space
     from .core.task import Recipe, Task, load_task
     from .export.load import load
 
 actions.register("report", "nas_domains.report:write_report", "writes report.html")
+actions.register("costs", "nas_domains.hardware.cost:counted", "params and macs of a network")
+actions.register("path-sampler", "nas_domains.ops.path_sampler:compiled", "draws under a limit")
 
 _HOME = {
     "Architecture": "core.architecture",
     "Choice": "core.space",
+    "CostTable": "core.limit",
+    "Limit": "core.limit",
     "Objective": "core.objective",
     "Recipe": "core.task",
     "Run": "core.run",
@@ -32,7 +38,7 @@ _HOME = {
     "Task": "core.task",
     "UsageError": "core.errors",
     "load": "export.load",
-    "load_space": "core.space",
+    "load_space": "core.space_text",
     "load_task": "core.task",
     "resume": "compose",
     "search": "compose",
@@ -41,6 +47,8 @@ _HOME = {
 __all__ = [
     "Architecture",
     "Choice",
+    "CostTable",
+    "Limit",
     "Objective",
     "Recipe",
     "Run",

@@ -194,7 +194,7 @@ def _stoppable(path: Path) -> Iterator[None]:
 
 
 def _parse_recipe(text: str | None) -> dict[str, Any]:
-    from .core.space import parse_space
+    from .core.space_text import parse_space
 
     if text is None:
         return {}

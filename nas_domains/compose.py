@@ -13,7 +13,8 @@ from .core.files import plain
 from .core.progress import Reporter
 from .core.registry import spaces
 from .core.run import REPORT, Run
-from .core.space import SearchSpace, load_space
+from .core.space import SearchSpace
+from .core.space_text import load_space
 from .core.task import Task, load_task
 from .evaluation.context import resolve_device, resolve_precision
 from .work import Work

@@ -9,7 +9,9 @@
 // the instruction set, loadable from any address), `W` (its lanes) and a few functions of it. It uses raw pointers only: a std:: function
 // compiled under the AVX-512 pragma could be the copy that the linker keeps for everyone, and
 // crash an older CPU. Float and double kernels share a name and are told apart by their argument
-// types. No include guard: each op's file includes it with its own NAS_KERNEL_FILE.
+// types. A kernel file of whole numbers alone has no `real`: #define NAS_KERNEL_ONCE first, and it
+// is compiled once for each instruction set. No include guard: each op's file includes it with its
+// own NAS_KERNEL_FILE.
 
 #include <cstdint>
 #include <utility>

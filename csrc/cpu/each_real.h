@@ -1,5 +1,9 @@
-// Part of each_isa.h: the kernel file once with real = float and once with real = double.
+// Part of each_isa.h: the kernel file once with real = float and once with real = double, or just
+// once.
 
+#ifdef NAS_KERNEL_ONCE
+#include NAS_KERNEL_FILE
+#else
 namespace f32 {
 using real = float;
 #define NAS_REAL_BYTES 4
@@ -18,3 +22,4 @@ using real = double;
 
 using namespace f32;
 using namespace f64;
+#endif

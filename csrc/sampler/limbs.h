@@ -1,29 +1,25 @@
 // Natural numbers as `size` little-endian 64-bit limbs: counts of architectures pass 2**64.
 #pragma once
 
-#include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
 namespace nas::limbs {
 
-inline void add(uint64_t* a, const uint64_t* b, size_t size) {
-  uint64_t carry = 0;
+// a += b x factor.
+inline void add_product(uint64_t* a, const uint64_t* b, uint64_t factor, size_t size) {
+  unsigned __int128 carry = 0;
   for (size_t i = 0; i < size; ++i) {
-    const unsigned __int128 sum = static_cast<unsigned __int128>(a[i]) + b[i] + carry;
-    a[i] = static_cast<uint64_t>(sum);
-    carry = static_cast<uint64_t>(sum >> 64);
+    carry += static_cast<unsigned __int128>(b[i]) * factor + a[i];
+    a[i] = static_cast<uint64_t>(carry);
+    carry >>= 64;
   }
 }
 
-inline void subtract(uint64_t* a, const uint64_t* b, size_t size) {
-  uint64_t borrow = 0;
-  for (size_t i = 0; i < size; ++i) {
-    const unsigned __int128 difference = static_cast<unsigned __int128>(a[i]) - b[i] - borrow;
-    a[i] = static_cast<uint64_t>(difference);
-    borrow = static_cast<uint64_t>(difference >> 64) & 1;
-  }
+inline void add(uint64_t* a, const uint64_t* b, size_t size) {
+  add_product(a, b, 1, size);
 }
 
 inline bool less(const uint64_t* a, const uint64_t* b, size_t size) {
@@ -38,6 +34,20 @@ inline size_t bit_length(const uint64_t* a, size_t size) {
     if (a[i] != 0) return 64 * i + std::bit_width(a[i]);
   }
   return 0;
+}
+
+inline bool is_zero(const uint64_t* a, size_t size) {
+  return bit_length(a, size) == 0;
+}
+
+// The number x 2^-exponent, rounded.
+inline double scaled(const uint64_t* a, size_t size, size_t exponent) {
+  double value = 0;
+  for (size_t i = 0; i < size; ++i) {
+    value += std::ldexp(
+        static_cast<double>(a[i]), static_cast<int>(64 * i) - static_cast<int>(exponent));
+  }
+  return value;
 }
 
 }  // namespace nas::limbs

@@ -1,72 +1,69 @@
-// Exact uniform sampling of architectures whose additive integer cost stays under a limit.
-//
-// The choices still to be made, in order, are a list; a state is such a list, stored as (its first
-// choice, the state of the rest), so that equal lists are one state. Option o of the first choice
-// leads to the rest with the children that o activates put in front. A state's table holds, for
-// each cost c, in how many ways its list can be completed at a total cost of at most c:
-//
-//   T[s](c) = sum over options o of T[next(s, o)](c - cost(o)),   T[empty](c) = 1 for c >= 0.
-//
-// A uniform number below T[root](limit) then names one architecture, read off by walking the
-// states.
+// Exact sampling and counting of architectures whose additive costs lie within bands.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <map>
+#include <deque>
+#include <memory>
+#include <mutex>
 #include <utility>
 #include <vector>
 
+#include "choices.h"
+#include "count_table.h"
+#include "draw_table.h"
+
 namespace nas {
 
+// Its functions may be called by several threads at a time; tables are made when first needed.
 class PathSampler {
  public:
-  using Lists = std::vector<std::vector<int64_t>>;
+  using Count = std::vector<uint64_t>;  // little-endian limbs
 
-  // costs[i][o]: cost of option o of choice i. parents[i]: an earlier choice or -1. active[i]: the
-  // options of that parent for which choice i exists. Throws std::invalid_argument.
-  PathSampler(Lists costs, std::vector<int64_t> parents, Lists active, uint64_t max_bytes);
+  // costs: one or two, each costs[i][o] of option o of choice i; parents and active as Choices
+  // takes them. Throws std::invalid_argument, as all do.
+  PathSampler(
+      std::vector<CostLists> costs, std::vector<int64_t> parents, OptionLists active,
+      uint64_t max_bytes);
 
-  std::size_t choices() const { return costs_.size(); }
-  int64_t min_cost() const { return states_[root_].low * unit_; }
-  int64_t max_cost() const { return states_[root_].high * unit_; }
-  uint64_t table_bytes() const { return table_.size() * sizeof(uint64_t); }
+  std::size_t choices() const { return choices_.size(); }
+  std::size_t options(std::size_t choice) const { return choices_.options(choice); }
+  std::size_t states() const { return choices_.states().size(); }
+  const std::vector<Cost>& costs() const { return costs_; }
 
-  // Number of architectures that cost at most `limit`, as little-endian limbs.
-  std::vector<uint64_t> count(int64_t limit) const;
+  // Whether counts are exact, or intervals.
+  bool exact() const;
+  // Bytes of the tables made so far.
+  uint64_t table_bytes() const;
 
-  // Writes n rows of choices() options to out, -1 for an absent choice. Row i depends on (seed, i,
-  // limit) only. Throws std::invalid_argument if no architecture is cheap enough.
-  void sample(int64_t n, uint64_t seed, int64_t limit, int threads, int16_t* out) const;
+  // Fewest and most architectures that may lie within the bands; the same where counts are exact.
+  std::pair<Count, Count> count(const std::vector<Band>& bands) const;
+
+  // Writes n rows of choices() options to out, -1 for an absent choice, each drawn in proportion
+  // to its weights (none: uniformly). Row i depends on (seed, offset + i, bands, weights) only.
+  void sample(
+      int64_t n, uint64_t seed, uint64_t offset, const std::vector<Band>& bands,
+      const WeightLists& weights, int threads, int16_t* out) const;
 
  private:
-  struct State {
-    int64_t choice;
-    std::vector<int> next;  // a state for each option
-    int64_t low, high;      // cheapest and dearest completion, in units
-    std::size_t table;  // offset of T(low) in table_; T is 0 below low and constant from high on
+  struct Drawn {
+    std::vector<Band> bands;
+    WeightLists weights;
+    std::shared_ptr<const DrawTable> table;
   };
 
-  void check() const;
-  int state(int64_t choice, int rest);
-  int add_state(State state);
-  void fill(const State& state);
-  const uint64_t* at(int state, int64_t cost) const;
-  void draw(const uint64_t* total, uint64_t seed, uint64_t index, uint64_t* r) const;
-  void decode(uint64_t* r, int64_t limit, int16_t* row) const;
+  std::vector<Band> within(const std::vector<Band>& bands) const;
+  const CountTable& counted() const;
+  std::shared_ptr<const DrawTable> drawn(
+      const std::vector<Band>& bands, const WeightLists& weights) const;
+  [[noreturn]] void refuse_bands(const std::vector<Band>& bands) const;
 
-  Lists costs_;  // in units
-  std::vector<int64_t> parents_;
-  Lists active_;
-  Lists children_;
+  Choices choices_;
+  std::vector<Cost> costs_;
   uint64_t max_bytes_;
-  int64_t unit_ = 1;      // greatest common divisor of all costs
-  std::size_t size_ = 1;  // limbs of a count
-  std::vector<State> states_;
-  std::map<std::pair<int64_t, int>, int> known_;
-  std::vector<uint64_t> table_;
-  std::vector<uint64_t> zero_;
-  int root_ = 0;
+  std::size_t size_;  // limbs of a count
+  mutable std::mutex mutex_;
+  mutable std::unique_ptr<const CountTable> counts_;
+  mutable std::deque<Drawn> tables_;  // the latest first
 };
 
 }  // namespace nas

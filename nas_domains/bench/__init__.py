@@ -14,8 +14,12 @@ from ..core.files import write_atomic, write_json
 
 __all__ = ["names", "render", "run"]
 
+# A benchmark is a module with measure(rounds, device), and either SAMPLE, or NAME and check(device).
+# One whose measure returns {"rows": ...} brings render(result) and draw(result, path) too.
 _ENTRIES = {
+    "mixed-op": "nas_domains.bench.mixed_op",
     "norm-weighted-sum": "nas_domains.bench.norm_weighted_sum",
+    "sample-paths": "nas_domains.bench.sample_paths",
     "weighted-sum": "nas_domains.bench.weighted_sum",
 }
 
@@ -43,7 +47,7 @@ def run(
 
     Returns:
         ``{"name", "header", "cases": [{"case", "bytes", "floor", "rows"}]}``, times in seconds and
-        memory in bytes.
+        memory in bytes; a benchmark of its own form has ``"rows"`` instead of the cases.
 
     Raises:
         UsageError: There is no benchmark of that name or no such device, the op's contract test
@@ -58,16 +62,19 @@ def run(
     device = resolve_device(device)
     entry = importlib.import_module(_ENTRIES[name])
     try:
-        check_op(entry.SAMPLE, device)
+        entry.check(device) if hasattr(entry, "check") else check_op(entry.SAMPLE, device)
     except AssertionError as error:
+        of = entry.NAME if hasattr(entry, "NAME") else entry.SAMPLE.name
         raise UsageError(
-            f"The contract test of {entry.SAMPLE.name} fails, so nothing is measured: {error}."
+            f"The contract test of {of} fails, so nothing is measured: {error}."
         ) from error
-    result = {"name": name, "header": header(device), "cases": entry.measure(rounds, device)}
+    measured = entry.measure(rounds, device)
+    result = {"name": name, "header": header(device)}
+    result |= measured if isinstance(measured, dict) else {"cases": measured}
     if json is not None:
         write_json(Path(json), result)
     if plot is not None:
-        _draw(result, Path(plot))
+        getattr(entry, "draw", _draw)(result, Path(plot))
     return result
 
 
@@ -78,6 +85,9 @@ def render(result: dict[str, Any]) -> str:
         if isinstance(value, dict):
             value = ", ".join(f"{name} {of or 'missing'}" for name, of in value.items())
         lines.append(f"{key}: {value}")
+    if "rows" in result:
+        own: list[str] = importlib.import_module(_ENTRIES[result["name"]]).render(result)
+        return "\n".join([*lines, "", *own])
     for case in result["cases"]:
         lines += ["", f"{case['case']} (floor {1e3 * case['floor']:.3f} ms)"]
         lines.append(

@@ -13,6 +13,8 @@ from torch import nn
 
 from .architecture import Architecture, Option
 from .errors import UsageError
+from .limit import Band, CostTable, Limit, limit_of
+from .objective import Objective
 
 PATH_BITS = 512
 """Length of the path encoding: paths are hashed into it (see :meth:`SearchSpace.encode`)."""
@@ -59,6 +61,7 @@ class SearchSpace:
         self.name = name
         self.choices = tuple(choices)
         self.config = dict(config or {})
+        self._limits: dict[str, Limit] = {}
         self._check()
 
     def _check(self) -> None:
@@ -202,10 +205,10 @@ class SearchSpace:
                 active.add(choice.name)
                 yield choice
 
-    def _complete(
+    def complete(
         self, choices: Mapping[str, Option], rng: np.random.Generator | None
     ) -> Architecture:
-        """Keeps what is still active, and draws (or takes the first of) what has become active."""
+        """Keeps what is still active, and draws (or takes the first of) what is missing."""
         done: dict[str, Option] = {}
         for choice in self.choices:
             if choice.parent is not None and done.get(choice.parent) not in choice.when:
@@ -229,19 +232,65 @@ class SearchSpace:
                 return option
         raise AssertionError("unreachable: the draw lies below the sum of the counts")
 
-    def sample(self, n: int, seed: int | np.random.Generator = 0) -> list[Architecture]:
+    def sample(
+        self, n: int, seed: int | np.random.Generator = 0, limit: Limit | None = None
+    ) -> list[Architecture]:
         """Draws n architectures uniformly, with replacement.
 
         Args:
             n: How many.
             seed: A seed, or a numpy generator whose state moves on.
+            limit: What all must keep, of :meth:`limit`; draws are uniform among those that do.
+
+        Raises:
+            UsageError: No architecture keeps the limit.
         """
         rng = np.random.default_rng(seed)
-        return [self._complete({}, rng) for _ in range(n)]
+        if limit is not None:
+            return limit.sample(n, rng)
+        return [self.complete({}, rng) for _ in range(n)]
 
-    def mutate(self, architecture: Architecture, seed: int | np.random.Generator) -> Architecture:
-        """Changes one choice with more than one option at random; what it switches on is drawn."""
+    def cost_tables(self, input_shape: tuple[int, ...], outputs: int) -> dict[str, CostTable]:
+        """Tables of the costs that choices add up to, e.g. "params" and "macs"; none here.
+
+        Args:
+            input_shape: Shape of one input, without the batch.
+            outputs: Size of the network's output.
+        """
+        return {}
+
+    def limit(
+        self,
+        objectives: Sequence[str | Objective] | Mapping[str, Band],
+        input_shape: tuple[int, ...],
+        outputs: int,
+    ) -> Limit:
+        """What :meth:`sample` and :meth:`mutate` keep; see :func:`limit_of`."""
+        given = dict(objectives) if isinstance(objectives, Mapping) else list(map(str, objectives))
+        key = repr((given, tuple(input_shape), outputs))
+        if key not in self._limits:
+            self._limits[key] = limit_of(self, objectives, input_shape, outputs)
+        return self._limits[key]
+
+    def mutate(
+        self,
+        architecture: Architecture,
+        seed: int | np.random.Generator,
+        limit: Limit | None = None,
+    ) -> Architecture:
+        """Changes one choice with more than one option at random; what it switches on is drawn.
+
+        Args:
+            architecture: One of this space.
+            seed: A seed, or a numpy generator whose state moves on.
+            limit: What the mutant must keep, of :meth:`limit`.
+
+        Raises:
+            UsageError: The space has a single architecture, or no mutant keeps the limit.
+        """
         rng = np.random.default_rng(seed)
+        if limit is not None:
+            return limit.mutate(architecture, rng)
         names = [n for n in architecture if len(self._by_name[n].options) > 1]
         if not names:
             raise UsageError(
@@ -250,12 +299,12 @@ class SearchSpace:
         name = names[int(rng.integers(len(names)))]
         others = [o for o in self._by_name[name].options if o != architecture[name]]
         changed = dict(architecture) | {name: others[int(rng.integers(len(others)))]}
-        return self._complete(changed, rng)
+        return self.complete(changed, rng)
 
     def neighbours(self, architecture: Architecture) -> list[Architecture]:
         """All architectures that differ in one choice; choices it switches on take their first."""
         return [
-            self._complete(dict(architecture) | {name: option}, None)
+            self.complete(dict(architecture) | {name: option}, None)
             for name in architecture
             for option in self._by_name[name].options
             if option != architecture[name]
@@ -318,52 +367,3 @@ class SearchSpace:
                 bits[int.from_bytes(digest, "little") % PATH_BITS] = 1.0
             return bits
         raise UsageError(f"Unknown encoding {kind!r}: known are one-hot, path.")
-
-
-def parse_space(text: str) -> tuple[str, dict[str, Any]]:
-    """Splits ``darts:cells=4,channels=8`` into the name and the keyword arguments.
-
-    Numbers become int or float, ``true``/``false`` bool, the rest stays text.
-
-    Raises:
-        UsageError: An argument without a value, or one given twice.
-    """
-    name, _, rest = text.partition(":")
-    arguments: dict[str, Any] = {}
-    for part in filter(None, rest.split(",")):
-        key, equals, value = part.partition("=")
-        if not equals or not value or not key.isidentifier() or key in arguments:
-            raise UsageError(
-                f"{part!r} in --space {text!r} is not one NAME=VALUE: write "
-                "darts:cells=4,channels=8."
-            )
-        arguments[key] = _literal(value)
-    return name, arguments
-
-
-def _literal(value: str) -> Any:
-    if value in ("true", "false"):
-        return value == "true"
-    for kind in (int, float):
-        try:
-            return kind(value)
-        except ValueError:
-            continue
-    return value
-
-
-def load_space(text: str, **arguments: Any) -> SearchSpace:
-    """The registered space of a text such as ``darts:cells=4``.
-
-    Args:
-        text: Name, and sizes after a colon.
-        **arguments: More sizes; they win over those in the text.
-
-    Raises:
-        UsageError: Unknown name, or an argument that the space does not take.
-    """
-    from .registry import spaces
-
-    name, parsed = parse_space(text)
-    space: SearchSpace = spaces.get(name, **(parsed | arguments))
-    return space

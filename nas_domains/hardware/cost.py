@@ -20,10 +20,20 @@ def count_macs(network: nn.Module, input_shape: tuple[int, ...]) -> int:
         network: On any device; its mode is left as it was.
         input_shape: Shape of one input, without the batch.
     """
+    return macs_of(network, _example(network, input_shape))
+
+
+def macs_of(module: nn.Module, x: torch.Tensor) -> int:
+    """Multiply-accumulates of a module for an input; on the device "meta" nothing is computed."""
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), _Evaluating(network), counter:
-        network(_example(network, input_shape))
+    with torch.no_grad(), _Evaluating(module), counter:
+        module(x)
     return int(counter.get_total_flops()) // 2
+
+
+def counted(network: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int]:
+    """``params`` and ``macs`` of a network."""
+    return {"params": count_params(network), "macs": count_macs(network, input_shape)}
 
 
 def measure_latency(

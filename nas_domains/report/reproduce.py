@@ -4,7 +4,7 @@ import shlex
 from typing import Any
 
 from ..core.errors import UsageError
-from ..core.space import load_space
+from ..core.space_text import load_space
 from .content import Content
 from .words import duration, known, several
 

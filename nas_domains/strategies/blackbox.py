@@ -6,7 +6,6 @@ import numpy as np
 
 from ..core.architecture import Architecture
 from ..core.budget import Budget
-from ..core.errors import UsageError
 from ..core.evaluate import Evaluator, Fidelity, Metrics
 from ..core.history import SEARCH, Record
 from ..core.seeds import derive
@@ -15,9 +14,6 @@ from ..evaluation.score import costs
 from ..evaluation.timing import seconds_per_epoch
 from ..evaluation.train import fresh, train
 from .base import Plan, Strategy
-
-MOST_DRAWS = 500
-"""Draws after which a limit is called out of reach."""
 
 
 class TrainEvaluator(Evaluator):
@@ -110,22 +106,12 @@ def draw(context: Context, place: str, number: int) -> Architecture:
         number: Number within the place.
 
     Raises:
-        UsageError: No draw of many kept the limits.
+        UsageError: No architecture keeps the limits, or none was found.
     """
     limits = [
         o for o in context.objectives if o.limit is not None and o.metric in ("params", "macs")
     ]
     rng = np.random.default_rng(derive(context.seed, place, number))
-    task = context.task
-    for _ in range(MOST_DRAWS):
-        (architecture,) = context.space.sample(1, rng)
-        if not limits:
-            return architecture
-        network = context.space.build(architecture, task.input_shape, task.outputs)
-        found = costs(network, task.input_shape, latency=False)
-        if all(limit.allows(found) for limit in limits):
-            return architecture
-    raise UsageError(
-        f"None of {MOST_DRAWS} architectures drawn keeps {', '.join(map(str, limits))}: raise the "
-        "limit, or make the space smaller with --space."
-    )
+    space, task = context.space, context.task
+    limit = space.limit(limits, task.input_shape, task.outputs) if limits else None
+    return space.sample(1, rng, limit)[0]

@@ -31,6 +31,7 @@ from torch import Tensor
 from nas_domains.core.architecture import Architecture
 from nas_domains.core.errors import UsageError
 from nas_domains.core.space import PATH_BITS, SearchSpace
+from nas_domains.hardware.cost import counted
 from nas_domains.nn.cell_space import CellSpace
 
 __all__ = ["NetworkContract", "SpaceContract", "SupernetContract", "assert_uniform"]
@@ -274,6 +275,32 @@ class NetworkContract(SpaceContract):
                 for training in (True, False):
                     scores = network.train(training)(self.inputs(shape))
                     assert scores.shape == (4, self.outputs) and scores.isfinite().all()
+
+    def test_cost_tables_add_up(
+        self, space: SearchSpace, architectures: list[Architecture]
+    ) -> None:
+        shape = self.input_shapes[0]
+        tables = space.cost_tables(shape, self.outputs)
+        for architecture in architectures[:20]:
+            found = counted(space.build(architecture, shape, self.outputs), shape)
+            for metric, table in tables.items():
+                cost = table.cost(architecture)
+                assert cost <= found[metric], f"{metric} is no lower bound"
+                assert cost == found[metric] or not table.exact, f"{metric} is not exact"
+
+    def test_draws_and_mutants_keep_a_limit(
+        self, space: SearchSpace, architectures: list[Architecture]
+    ) -> None:
+        shape = self.input_shapes[0]
+        networks = [space.build(a, shape, self.outputs) for a in architectures[:9]]
+        sizes = [counted(network, shape)["params"] for network in networks]
+        limit = space.limit([f"params<={sorted(sizes)[4]}"], shape, self.outputs)
+        drawn = space.sample(5, 2, limit)
+        mutants = [space.mutate(a, 3, limit) for a in drawn] if space.size() > 1 else []
+        for architecture in (*drawn, *mutants):
+            network = space.build(architecture, shape, self.outputs)
+            assert counted(network, shape)["params"] <= sorted(sizes)[4]
+            assert space.architecture(architecture) == architecture
 
     def test_gradient_reaches_every_weight(
         self, space: SearchSpace, architectures: list[Architecture]

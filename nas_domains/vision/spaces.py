@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.architecture import Architecture
+from ..core.architecture import Architecture, Option
 from ..core.errors import UsageError
+from ..core.limit import CostTable
 from ..core.space import Choice
+from ..hardware.cost_table import edge_costs
 from ..nn.candidates import DARTS, NASBENCH201
 from ..nn.cell import CellNetwork, Design, Edge, darts_network, staged_network
 from ..nn.cell_space import CellSpace
@@ -68,6 +70,24 @@ class Darts(CellSpace):
                 choices[f"{kind}.{node}.second"] = names[int(which[top[1]])]
         return self.architecture(choices)
 
+    def cost_tables(self, input_shape: tuple[int, ...], outputs: int) -> dict[str, CostTable]:
+        """See :meth:`SearchSpace.cost_tables`; which input a node reads decides what it costs."""
+        tables = {}
+        self._check_input(input_shape)
+        for metric, (base, edges) in edge_costs(self, input_shape, outputs).items():
+            given: dict[str, tuple[str, dict[Option, Mapping[Option, float]]]] = {}
+            for kind in self.kinds:
+                for node in range(2, 2 + self.design.nodes):
+                    pairs = self._by_name[f"{kind}.{node}.inputs"].options
+                    for place, name in enumerate(("first", "second")):
+                        columns = {
+                            pair: edges[kind][int(str(pair).split(",")[place]), node]
+                            for pair in pairs
+                        }
+                        given[f"{kind}.{node}.{name}"] = (f"{kind}.{node}.inputs", columns)
+            tables[metric] = CostTable(base, {}, given)
+        return tables
+
     def stack(
         self, make_edge: Any, edges: Mapping[str, Sequence[Edge]], **sizes: Any
     ) -> CellNetwork:
@@ -97,6 +117,16 @@ class NasBench201(CellSpace):
         return self.architecture(
             {f"{i}->{j}": names[k] for (i, j), k in zip(self.design.edges, which, strict=True)}
         )
+
+    def cost_tables(self, input_shape: tuple[int, ...], outputs: int) -> dict[str, CostTable]:
+        """See :meth:`SearchSpace.cost_tables`."""
+        self._check_input(input_shape)
+        return {
+            metric: CostTable(
+                base, {f"{i}->{j}": costs for (i, j), costs in edges["cell"].items()}
+            )
+            for metric, (base, edges) in edge_costs(self, input_shape, outputs).items()
+        }
 
     def stack(
         self, make_edge: Any, edges: Mapping[str, Sequence[Edge]], *, affine: bool, **sizes: Any

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_domains.core.space import Choice, SearchSpace, load_space, parse_space
+from nas_domains.core.space import Choice, SearchSpace
+from nas_domains.core.space_text import load_space, parse_space
 from nas_domains.testing.spaces import SpaceContract, assert_uniform
 from tests.core.refusal import refused
 

@@ -1,6 +1,7 @@
 """PathSampler against full enumeration, and its random numbers against the published vectors."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from math import comb
 
 import numpy as np
@@ -27,11 +28,15 @@ def enumerate_space(costs, parents, active):
     return found
 
 
+UNITS = [1, 6, 0.25, 0.1, 1e-9 / 3]
+"""Costs that are whole, that have a common unit, and whose sums round."""
+
+
 @st.composite
-def spaces(draw):
+def spaces(draw, most=7):
     n = draw(st.integers(1, 5))
-    costs = [draw(st.lists(st.integers(0, 7), min_size=1, max_size=3)) for _ in range(n)]
-    unit = draw(st.sampled_from([1, 1, 6]))
+    costs = [draw(st.lists(st.integers(0, most), min_size=1, max_size=3)) for _ in range(n)]
+    unit = draw(st.sampled_from(UNITS))
     costs = [[unit * c for c in options] for options in costs]
     parents, active = [], []
     for i in range(n):
@@ -48,25 +53,108 @@ def chi_square_is_plausible(counts, expected):
     return statistic <= freedom + 6 * np.sqrt(2 * freedom) + 6
 
 
+def assert_drawn(rows, shares):
+    """Each row is one of the architectures, and each comes up in proportion to its share."""
+    drawn = dict.fromkeys(shares, 0)
+    for row in map(tuple, rows.tolist()):
+        drawn[row] += 1  # a KeyError is an architecture outside the limits, or none at all
+    expected = np.array(list(shares.values()), dtype=float)
+    expected *= len(rows) / expected.sum()
+    assert chi_square_is_plausible(np.array(list(drawn.values())), expected)
+
+
+def assert_count(sampler, found, *limits):
+    """A count is the number found, or where costs are on a grid an interval that holds it."""
+    count = sampler.count(*limits)
+    least, most = count if isinstance(count, tuple) else (count, count)
+    assert least <= found <= most
+    if sampler.exact:
+        assert least == most
+
+
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(space=spaces(), seed=st.integers(0, 2**64 - 1))
-def test_counts_and_draws_match_enumeration(space, seed):
+@given(space=spaces(), seed=st.integers(0, 2**64 - 1), data=st.data())
+def test_counts_and_draws_match_enumeration(space, seed, data):
     found = enumerate_space(*space)
     sampler = PathSampler(*space)
-    assert sampler.count() == len(found)
-    assert (sampler.min_cost, sampler.max_cost) == (min(found.values()), max(found.values()))
-    for limit in range(-1, sampler.max_cost + 2):
-        below = {a for a, cost in found.items() if cost <= limit}
-        assert sampler.count(limit) == len(below)
-        assert sampler.fraction(limit) == len(below) / len(found)
+    values = sorted(set(found.values()))
+    assert_count(sampler, len(found))
+    assert sampler.min_cost == pytest.approx(values[0], rel=1e-14)
+    assert sampler.max_cost == pytest.approx(values[-1], rel=1e-14)
+    for limit in [-1.0, *values, values[-1] * 2 + 1]:
+        below = sum(cost <= limit for cost in found.values())
+        assert_count(sampler, below, limit)
+        if sampler.exact:
+            assert sampler.fraction(limit) == below / len(found)
+    low, high = sorted(data.draw(st.sampled_from(values)) for _ in range(2))
+    within = {a: 1 for a, cost in found.items() if low <= cost <= high}
+    assert_count(sampler, len(within), (low, high))
+    assert_drawn(sampler.sample(40 * len(within), seed, (low, high)), within)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(space=spaces(), seed=st.integers(0, 2**64 - 1), data=st.data())
+def test_two_costs_match_enumeration(space, seed, data):
+    costs, parents, active = space
+    rising = st.integers(0, 9).map(lambda c: c * data.draw(st.sampled_from(UNITS)))
+    other = [[data.draw(rising) for _ in options] for options in costs]
+    first, second = (enumerate_space(c, parents, active) for c in (costs, other))
+    sampler = PathSampler(costs, parents, active, second=other)
+    pick = st.sampled_from(sorted(first))
+    some, least = data.draw(pick), data.draw(pick)
+    limit, band = first[some], (min(second[some], second[least]), second[some])
+    within = {a: 1 for a in first if first[a] <= limit and band[0] <= second[a] <= band[1]}
+    assert_count(sampler, len(within), limit, band)
+    assert_drawn(sampler.sample(40 * len(within), seed, limit, band), within)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(space=spaces(most=10**6), seed=st.integers(0, 2**64 - 1), data=st.data())
+def test_a_grid_keeps_draws_exact_and_counts_within_their_interval(space, seed, data):
+    found = enumerate_space(*space)
+    # So little memory that hardly any of these costs has an entry of its own.
+    sampler = PathSampler(*space, max_bytes=1000)
+    values = sorted(found.values())
+    low, high = sorted(data.draw(st.sampled_from(values)) for _ in range(2))
+    within = {a: 1 for a, cost in found.items() if low <= cost <= high}
+    assert_count(sampler, len(within), (low, high))
+    assert_count(sampler, sum(cost <= high for cost in values), high)
+    assert_drawn(sampler.sample(40 * len(within), seed, (low, high)), within)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(space=spaces(), seed=st.integers(0, 2**64 - 1), data=st.data())
+def test_draws_follow_logits(space, seed, data):
+    found = enumerate_space(*space)
+    rows = [[data.draw(st.floats(-1, 1)) for _ in options] for options in space[0]]
+    never = data.draw(st.integers(0, len(rows) - 1))
+    if len(rows[never]) > 1:
+        rows[never][0] = -np.inf
     limit = sorted(found.values())[len(found) // 2]
-    below = sorted(a for a, cost in found.items() if cost <= limit)
-    n = 40 * len(below)
-    rows = sampler.sample(n, seed, limit)
-    drawn = {a: 0 for a in below}
-    for row in map(tuple, rows.tolist()):
-        drawn[row] += 1  # a KeyError is an architecture over the limit, or none at all
-    assert chi_square_is_plausible(np.array(list(drawn.values())), 40)
+    odds = [np.exp(row) / np.exp(row).sum() for row in rows]
+    shares = {
+        a: np.prod([odds[i][o] for i, o in enumerate(a) if o >= 0])
+        for a, cost in found.items()
+        if cost <= limit
+    }
+    shares = {a: share for a, share in shares.items() if share > 0}
+    sampler = PathSampler(*space)
+    if not shares:
+        with pytest.raises(ValueError, match="no architecture that may be drawn"):
+            sampler.sample(1, seed, limit, logits=rows)
+        return
+    rows = [row + [0.0] * (3 - len(row)) for row in rows]  # as a square array has them
+    drawn = sampler.sample(200 * len(shares), seed, limit, logits=np.array(rows))
+    assert_drawn(drawn, shares)
+
+
+def test_digits_that_tie_are_decided_by_the_whole_numbers():
+    """Options of one in 2**18: no digit of 16 bits alone ever draws them."""
+    sampler = PathSampler([[0, 1]] * 18)
+    rows = sampler.sample(2**21, 5, (0, 2), logits=[[0.0, -18 * np.log(2)]] * 18)
+    ones = rows.sum(axis=1)
+    expected = len(rows) * 18 / 2**18
+    assert abs((ones == 1).sum() - expected) < 6 * np.sqrt(expected)
 
 
 def test_uniform_over_many_draws():
@@ -80,15 +168,34 @@ def test_uniform_over_many_draws():
     assert chi_square_is_plausible(counts, len(rows) / len(below))
 
 
-def test_rows_depend_on_seed_index_and_limit_only():
-    sampler = PathSampler([[1, 2, 3, 5]] * 50)
-    rows = sampler.sample(1000, 7, 120)
+@pytest.mark.parametrize("costs", [[1, 2, 3, 5], [1.1, 2.3, 3.7, 5.9], [10**8, 3, 7, 10**9 + 1]])
+def test_rows_depend_on_seed_index_and_limit_only(costs):
+    sampler = PathSampler([costs] * 50)
+    limit = 50 * sum(costs) / 5
+    rows = sampler.sample(1000, 7, limit)
     assert rows.dtype == np.int16 and rows.shape == (1000, 50)
+    assert np.array(costs)[rows].sum(axis=1).max() <= limit * (1 + 1e-12)
     for threads in (2, 3, 7):
-        assert np.array_equal(rows, sampler.sample(1000, 7, 120, threads=threads))
-    assert np.array_equal(rows[:10], sampler.sample(10, 7, 120))
-    assert not np.array_equal(rows, sampler.sample(1000, 8, 120))
+        assert np.array_equal(rows, sampler.sample(1000, 7, limit, threads=threads))
+    assert np.array_equal(rows[:10], sampler.sample(10, 7, limit))
+    assert np.array_equal(rows[10:], sampler.sample(990, 7, limit, offset=10))
+    assert not np.array_equal(rows, sampler.sample(1000, 8, limit))
     assert sampler.sample(0, 7).shape == (0, 50)
+    # Tables of other limits, made and dropped in between, change nothing.
+    for other in range(8):
+        sampler.sample(1, 7, limit * (1 + other / 100))
+    assert np.array_equal(rows, sampler.sample(1000, 7, limit))
+
+
+def test_several_threads_may_ask_at_a_time():
+    sampler = PathSampler([list(range(8))] * 20)
+    expected = [sampler.sample(300, 1, limit) for limit in range(30, 60)]
+    fresh = PathSampler([list(range(8))] * 20)
+    with ThreadPoolExecutor(8) as pool:
+        found = pool.map(lambda limit: (fresh.count(limit), fresh.sample(300, 1, limit)),
+                         range(30, 60))  # fmt: skip
+        for rows, (count, again) in zip(expected, found, strict=True):
+            assert np.array_equal(rows, again) and count > 0
 
 
 @pytest.mark.parametrize("n", [63, 64, 65, 200])
@@ -107,8 +214,8 @@ def test_counts_beyond_64_bits(n):
 
 def test_a_large_unit_of_cost_needs_no_large_table():
     sampler = PathSampler([[10**9, 3 * 10**9]] * 20)
-    assert sampler.table_bytes < 10_000
     assert sampler.count(20 * 10**9 + 2 * 10**9 - 1) == 1
+    assert sampler.exact and sampler.table_bytes < 10_000
 
 
 def test_layers_of_a_depth_share_states():
@@ -116,7 +223,7 @@ def test_layers_of_a_depth_share_states():
     plain = PathSampler([[0, 1]] * 5)
     depth = PathSampler([[0, 0, 0, 0]] + [[0, 1]] * 4, [-1, 0, 0, 0, 0],
                         [[]] + [list(range(k, 4)) for k in range(4)])  # fmt: skip
-    assert depth.table_bytes <= plain.table_bytes
+    assert depth.states <= plain.states
     assert depth.count() == 2 + 4 + 8 + 16
 
 
@@ -142,16 +249,28 @@ def test_philox_gives_the_published_words(counter, key, words):
     [
         (lambda: PathSampler([]), "PathSampler got no choices"),
         (lambda: PathSampler([[1], []]), "choice 1 has no options"),
-        (lambda: PathSampler([[1, -2]]), "choice 0 has the negative cost -2"),
+        (lambda: PathSampler([[1, -2]]), "choice 0 has the cost -2; costs must be 0"),
         (lambda: PathSampler([[1]], [-1, 0]), "needs one parent for each of the 1 choices, got 2"),
         (lambda: PathSampler([[1]], [-1], [[], []]), "one list of active parent options"),
         (lambda: PathSampler([[1], [2]], [1, -1]), "choice 0 has the parent 1"),
         (lambda: PathSampler([[1], [2]], [-1, 0], [[], [1]]), "option 1 of choice 0, which has"),
         (lambda: PathSampler([[1]], [-1], [[0]]), "choice 0 has no parent; leave its active"),
-        (lambda: PathSampler([[0, 2**40 + 1], [7]]), "more than max_bytes=1073741824 bytes"),
-        (lambda: PathSampler([[2**62]] * 4), "add up to more than 64 bits"),
+        (lambda: PathSampler([[1, np.nan]]), "choice 0 has the cost nan"),
+        (lambda: PathSampler([[1.7e308]] * 4), "add up to infinity"),
+        (lambda: PathSampler([[1, 2]], second=[[1]]), "another number of options in the second"),
+        (lambda: PathSampler([[1, 2]], second=[]), "for each choice in both costs"),
+        (lambda: PathSampler([[1, 2]], max_bytes=9).count(), "more than max_bytes=9 bytes"),
         (lambda: PathSampler([[0] * 40_000]), "more than 32767 options"),
         (lambda: PathSampler([[3, 5]]).sample(1, 0, 2), "costs at most 2; the cheapest costs 3"),
+        (lambda: PathSampler([[3, 5]]).sample(1, 0, (6, 7)), "at least 6; the dearest costs 5"),
+        (lambda: PathSampler([[3, 5]]).sample(1, 0, (4, 4.5)), "the cheapest costs 3, so widen"),
+        (lambda: PathSampler([[3.3, 5]]).sample(1, 0, (3.4, 3.5)), "so widen"),
+        (lambda: PathSampler([[3, 5]]).sample(1, 0, (1, 2, 3)), "A band has two ends"),
+        (lambda: PathSampler([[3, 5]]).sample(1, 0, np.nan), "A limit is NaN"),
+        (lambda: PathSampler([[3, 5]]).sample(1, 0, None, 4), "no second cost to limit"),
+        (lambda: PathSampler([[3, 5]]).sample(1, 0, logits=[]), "a row for each choice"),
+        (lambda: PathSampler([[3, 5]]).sample(1, 0, logits=[[1.0]]), "choice 0 are too few"),
+        (lambda: PathSampler([[3, 5]]).sample(1, 0, logits=[[-np.inf] * 2]), "not all -inf"),
         (lambda: PathSampler([[3, 5]]).sample(-1, 0), "n=-1; use 0 or more"),
         (lambda: PathSampler([[3, 5]]).sample(1, 0, threads=0), "threads=0; use 1 to 1024"),
     ],
@@ -163,9 +282,11 @@ def test_errors_are_one_sentence(call, sentence):
     assert str(caught.value).endswith(".")
 
 
-def test_limits_of_any_size_and_no_floats():
+def test_limits_of_any_size():
     sampler = PathSampler([[3, 5]])
-    assert sampler.count(10**30) == 2 and sampler.count(-(10**30)) == 0
-    assert sampler.count(np.int64(4)) == 1
+    for huge in (10**30, 10**400, np.inf):
+        assert sampler.count(huge) == 2 and sampler.count(-huge) == 0
+        assert sampler.count((-huge, None)) == 2 and sampler.count((huge, None)) == 0
+    assert sampler.count(np.int64(4)) == sampler.count(4.5) == 1
     with pytest.raises(TypeError):
-        sampler.count(4.5)
+        sampler.count(object())

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import nas_domains.vision  # noqa: F401
-from nas_domains.core.space import load_space
+from nas_domains.core.space_text import load_space
 from nas_domains.hardware.cost import count_macs, count_params
 from nas_domains.testing.spaces import SupernetContract
 from nas_domains.vision.spaces import darts, nasbench201
