@@ -14,7 +14,7 @@ from ..core.files import write_atomic, write_json
 
 __all__ = ["names", "render", "run"]
 
-# A benchmark is a module with measure(rounds, device), and either SAMPLE, or NAME and check(device).
+# A benchmark is a module with measure(rounds, device), and SAMPLE, or NAME and check(device).
 # One whose measure returns {"rows": ...} brings render(result) and draw(result, path) too.
 _ENTRIES = {
     "mixed-op": "nas_domains.bench.mixed_op",

@@ -6,11 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from .candidates import Candidate, Zero
+from .fused import fuse
 from .normed import weighted_candidates
 
 
 class MixedOp(nn.Module):
     """out = sum over k of w_k candidate_k(x) (Liu et al. 2019, equation 2).
+
+    Runs as one op where its candidates allow, and one by one otherwise; its state is the same.
 
     Args:
         candidates: Name -> candidate, in the order of the weights.
@@ -31,6 +34,7 @@ class MixedOp(nn.Module):
         live = [i for i, c in enumerate(self.candidates.values()) if not isinstance(c, Zero)]
         self.live: Tensor
         self.register_buffer("live", torch.tensor(live), persistent=False)
+        self.fused = fuse(list(self.candidates.values()), stride)
 
     def forward(self, x: Tensor, weights: Tensor | int) -> Tensor:
         """The weighted sum, or one candidate alone.
@@ -46,5 +50,7 @@ class MixedOp(nn.Module):
         if isinstance(weights, int):
             chosen: Tensor = modules[weights](x)
             return chosen
+        if self.fused is not None and self.fused.applies(x):
+            return self.fused(x, weights)
         live = [module for module in modules if not isinstance(module, Zero)]
         return weighted_candidates(live, x, weights.index_select(0, self.live))

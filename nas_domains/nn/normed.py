@@ -11,7 +11,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..ops import norm_weighted_sum, weighted_sum
 from .candidates import NORM, FactorizedReduce
 
-__all__ = ["split", "update_running", "weighted_candidates"]
+__all__ = [
+    "alike",
+    "is_plain",
+    "is_watched",
+    "split",
+    "stacked_running",
+    "update_running",
+    "weighted_candidates",
+]
 
 _KINDS = frozenset(NORM.values())
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -34,7 +42,7 @@ def weighted_candidates(modules: Sequence[nn.Module], x: Tensor, w: Tensor) -> T
     norms: list[_BatchNorm] = []
     for module in modules:
         parts = split(module)
-        fused = parts is not None and (not norms or _alike(parts[1], norms[0]))
+        fused = parts is not None and (not norms or alike(parts[1], norms[0]))
         if parts is not None and fused:
             outputs.append(parts[0](x))
             norms.append(parts[1])
@@ -44,7 +52,7 @@ def weighted_candidates(modules: Sequence[nn.Module], x: Tensor, w: Tensor) -> T
     if not norms:
         return weighted_sum(outputs, w)
     if not norms[0].training:
-        mean, var = torch.stack(_buffers(norms, "mean")), torch.stack(_buffers(norms, "var"))
+        mean, var = stacked_running(norms)
         return norm_weighted_sum(outputs, w, normed, mean, var, norms[0].eps)[0]
     y, mean, var = norm_weighted_sum(outputs, w, normed, eps=norms[0].eps)
     if norms[0].track_running_stats:
@@ -69,7 +77,7 @@ def split(module: nn.Module) -> tuple[Callable[[Tensor], Tensor], _BatchNorm] | 
         body = partial(_run, before)
     else:
         return None
-    if not _is_plain(norm) or _is_watched(norm) or _is_watched(module):
+    if not is_plain(norm) or is_watched(norm) or is_watched(module):
         return None
     return body, norm
 
@@ -92,6 +100,11 @@ def update_running(norms: Sequence[_BatchNorm], mean: Tensor, var: Tensor, value
         torch._foreach_add_([cast(Tensor, norm.num_batches_tracked) for norm in norms], 1)
 
 
+def stacked_running(norms: Sequence[_BatchNorm]) -> tuple[Tensor, Tensor]:
+    """Returns the running means and variances of N batch norms of C channels, each [N, C]."""
+    return torch.stack(_buffers(norms, "mean")), torch.stack(_buffers(norms, "var"))
+
+
 def _buffers(norms: Sequence[_BatchNorm], name: str) -> list[Tensor]:
     return [cast(Tensor, getattr(norm, f"running_{name}")) for norm in norms]
 
@@ -102,14 +115,16 @@ def _run(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
     return x
 
 
-def _alike(a: _BatchNorm, b: _BatchNorm) -> bool:
+def alike(a: _BatchNorm, b: _BatchNorm) -> bool:
+    """Whether one op can stand for both."""
     return all(
         getattr(a, name) == getattr(b, name)
         for name in ("eps", "momentum", "training", "track_running_stats")
     )
 
 
-def _is_plain(norm: Any) -> TypeGuard[_BatchNorm]:
+def is_plain(norm: Any) -> TypeGuard[_BatchNorm]:
+    """Whether it is a batch norm of torch, not affine, with running statistics and a momentum."""
     # Without buffers a norm takes the statistics of the batch in evaluation too; without a
     # momentum it averages over all batches. One with buffers whose tracking is switched off, as a
     # gradient strategy does in its architecture step, leaves them as they are.
@@ -123,5 +138,6 @@ def _is_plain(norm: Any) -> TypeGuard[_BatchNorm]:
     )
 
 
-def _is_watched(module: nn.Module) -> bool:
+def is_watched(module: nn.Module) -> bool:
+    """Whether a hook wants to see it run."""
     return any(getattr(module, hooks) for hooks in _HOOKS)

@@ -140,7 +140,7 @@ def _check(
     values = x.shape[0] * -(-x.shape[2] // stride) * -(-x.shape[3] // stride)
     if mean is None and norms and values == 1:
         raise ValueError(
-            f"mixed_edge: x has shape {tuple(x.shape)}, one value a channel, of which there are no "
+            f"mixed_edge: x has shape {tuple(x.shape)}, one value a channel, which has no "
             "statistics; use a larger batch, or give it mean and var."
         )
     return [NAMES.index(name) for name in branches]

@@ -145,8 +145,6 @@ def _pool_backward(name: str, g: Tensor, x: Tensor, stride: int) -> Tensor:
             g, x, [3, 3], [stride] * 2, [1, 1], [1, 1], False, indices
         )
     else:
-        dx = _aten.avg_pool2d_backward(
-            g, x, [3, 3], [stride] * 2, [1, 1], False, False, None
-        )
+        dx = _aten.avg_pool2d_backward(g, x, [3, 3], [stride] * 2, [1, 1], False, False, None)
     assert isinstance(dx, Tensor)
     return dx

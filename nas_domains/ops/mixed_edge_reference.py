@@ -1,4 +1,4 @@
-"""The mixed edge in plain PyTorch: its formula, and the same with the tensors that an op returns."""
+"""The mixed edge in plain PyTorch: its branches, its formula, and maps in lanes."""
 
 from __future__ import annotations
 
@@ -82,9 +82,7 @@ def separable(u: Tensor, params: Sequence[Tensor], stride: int, dilation: int) -
     """Depthwise, then pointwise convolution."""
     depthwise, pointwise = params
     padding = dilation * (depthwise.shape[-1] // 2)
-    return F.conv2d(
-        F.conv2d(u, depthwise, None, stride, padding, dilation, u.shape[1]), pointwise
-    )
+    return F.conv2d(F.conv2d(u, depthwise, None, stride, padding, dilation, u.shape[1]), pointwise)
 
 
 def dense(u: Tensor, params: Sequence[Tensor], stride: int) -> Tensor:

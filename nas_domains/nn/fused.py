@@ -1,0 +1,183 @@
+"""The whole edge as one op, where its candidates are those that the op knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..ops import mixed_edge
+from ..ops.backend import choice, native_module
+from .candidates import FactorizedReduce, Zero
+from .normed import alike, is_plain, is_watched, stacked_running, update_running
+
+__all__ = ["FusedEdge", "fuse"]
+
+
+@dataclass(frozen=True)
+class FusedEdge:
+    """An edge's candidates as branches of :func:`nas_domains.ops.mixed_edge`.
+
+    Attributes:
+        branches: Names of the branches, in the order of the candidates.
+        stride: 1 or 2.
+        convolutions: Those whose weights the op takes, in its order.
+        norms: The batch norms, in the op's order.
+        modules: All modules that the op runs in place of; a hook on one of them wants it to run.
+    """
+
+    branches: tuple[str, ...]
+    stride: int
+    convolutions: tuple[nn.Conv2d, ...]
+    norms: tuple[nn.BatchNorm2d, ...]
+    modules: tuple[nn.Module, ...]
+
+    def applies(self, x: Tensor) -> bool:
+        """Whether the op gives what the candidates would, on x, and is compiled for it."""
+        dtypes = {x.dtype, *(c.weight.dtype for c in self.convolutions)}
+        return (
+            x.device.type == "cpu"
+            and x.dim() == 4
+            and x.numel() > 0
+            and dtypes <= {x.dtype, torch.float32}
+            and x.dtype in (torch.float32, torch.float64)
+            and native_module() is not None
+            and choice() != "reference"
+            and all(is_plain(norm) and alike(norm, self.norms[0]) for norm in self.norms)
+            and not any(is_watched(module) for module in self.modules)
+        )
+
+    def __call__(self, x: Tensor, w: Tensor) -> Tensor:
+        """The weighted sum of the candidates of x; updates running statistics as they do.
+
+        Args:
+            x: [B, C, H, W].
+            w: [K].
+
+        Returns:
+            [B, C, ceil(H / stride), ceil(W / stride)], in channels-last.
+        """
+        weights = [c.weight for c in self.convolutions]
+        norm = self.norms[0] if self.norms else None
+        eps = 1e-5 if norm is None else norm.eps
+        if norm is not None and not norm.training:
+            mean, var = stacked_running(self.norms)
+            return mixed_edge(
+                x, w, weights, self.branches, self.stride, mean=mean, var=var, eps=eps
+            )[0]
+        y, mean, var = mixed_edge(x, w, weights, self.branches, self.stride, eps=eps)
+        if norm is not None and norm.track_running_stats:
+            update_running(self.norms, mean, var, y.numel() // y.shape[1])
+        return y
+
+
+def fuse(candidates: Sequence[nn.Module], stride: int) -> FusedEdge | None:
+    """Reads an edge's candidates, by what they consist of and not by name.
+
+    Args:
+        candidates: The candidates.
+        stride: 1 or 2.
+
+    Returns:
+        The edge, or None if a candidate is none of the op's branches or two are the same.
+    """
+    branches, convolutions, norms, modules = [], [], [], []
+    for candidate in candidates:
+        branch = _branch(candidate, stride)
+        if branch is None:
+            return None
+        branches.append(branch)
+        modules += list(candidate.modules())
+        for module in candidate.modules():
+            if isinstance(module, nn.Conv2d):
+                convolutions.append(module)
+            elif isinstance(module, nn.BatchNorm2d):
+                norms.append(module)
+    if len(set(branches)) != len(branches):
+        return None
+    return FusedEdge(tuple(branches), stride, tuple(convolutions), tuple(norms), tuple(modules))
+
+
+def _branch(module: nn.Module, stride: int) -> str | None:
+    """Returns the branch that a candidate is, or None."""
+    if type(module) is Zero and (module.stride, module.dims) == (stride, 2):
+        return "none"
+    if type(module) is nn.Identity and stride == 1:
+        return "skip"
+    if type(module) is FactorizedReduce and module.dims == 2 and stride == 2:
+        fits = module.first.in_channels == module.norm.num_features > 1
+        return "reduce" if fits and is_plain(module.norm) else None
+    if _is_avg_pool(module, stride):
+        return "avg_pool_plain"
+    if type(module) is not nn.Sequential:
+        return None
+    parts = list(module)
+    if not parts or not is_plain(parts[-1]):
+        return None
+    if len(parts) == 2:
+        if _is_avg_pool(parts[0], stride):
+            return "avg_pool"
+        return "max_pool" if _is_max_pool(parts[0], stride) else None
+    if len(parts) == 3 and type(parts[0]) is nn.ReLU:
+        kernels = [k for k in (1, 3) if _is_conv(parts[1], k, stride, 1, 1)]
+        return f"conv_{kernels[0]}" if kernels else None
+    for kernel in (3, 5):
+        if _is_separable(parts, kernel, stride, 2):
+            return f"dil_conv_{kernel}"
+        if _is_separable(parts[:4], kernel, stride, 1) and _is_separable(parts[4:], kernel, 1, 1):
+            return f"sep_conv_{kernel}"
+    return None
+
+
+def _is_separable(parts: Sequence[nn.Module], kernel: int, stride: int, dilation: int) -> bool:
+    if len(parts) != 4:
+        return False
+    relu, depthwise, pointwise, norm = parts
+    return (
+        type(relu) is nn.ReLU
+        and isinstance(depthwise, nn.Conv2d)
+        and _is_conv(depthwise, kernel, stride, dilation, depthwise.in_channels)
+        and _is_conv(pointwise, 1, 1, 1, 1)
+        and is_plain(norm)
+    )
+
+
+def _is_conv(module: nn.Module, kernel: int, stride: int, dilation: int, groups: int) -> bool:
+    return (
+        type(module) is nn.Conv2d
+        and module.kernel_size == (kernel, kernel)
+        and module.stride == (stride, stride)
+        and module.dilation == (dilation, dilation)
+        and module.padding == (dilation * (kernel // 2),) * 2
+        and module.padding_mode == "zeros"
+        and module.groups == groups
+        and module.in_channels == module.out_channels
+        and module.bias is None
+    )
+
+
+def _is_max_pool(module: nn.Module, stride: int) -> bool:
+    return type(module) is nn.MaxPool2d and _window(module) == (3, stride, 1, 1, False, False)
+
+
+def _window(pool: nn.MaxPool2d) -> tuple[object, ...]:
+    return (
+        pool.kernel_size,
+        pool.stride,
+        pool.padding,
+        pool.dilation,
+        pool.ceil_mode,
+        pool.return_indices,
+    )
+
+
+def _is_avg_pool(module: nn.Module, stride: int) -> bool:
+    return (
+        type(module) is nn.AvgPool2d
+        and (module.kernel_size, module.stride, module.padding) == (3, stride, 1)
+        and not module.ceil_mode
+        and not module.count_include_pad
+        and module.divisor_override is None
+    )
