@@ -36,12 +36,11 @@ class FusedEdge:
 
     def applies(self, x: Tensor) -> bool:
         """Whether the op gives what the candidates would, on x, and is compiled for it."""
-        dtypes = {x.dtype, *(c.weight.dtype for c in self.convolutions)}
         return (
             x.device.type == "cpu"
             and x.dim() == 4
             and x.numel() > 0
-            and dtypes <= {x.dtype, torch.float32}
+            and all(c.weight.dtype == x.dtype for c in self.convolutions)
             and x.dtype in (torch.float32, torch.float64)
             and native_module() is not None
             and choice() != "reference"
