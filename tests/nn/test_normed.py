@@ -23,6 +23,13 @@ def backend(request):
         yield request.param
 
 
+def generic(*arguments):
+    """A mixed operation that goes without the op of the whole edge."""
+    mixed = MixedOp(*arguments)
+    mixed.fused = None
+    return mixed
+
+
 def naive(mixed, x, weights):
     return sum(w * m(x) for w, m in zip(weights, mixed.candidates.values(), strict=True))
 
@@ -50,7 +57,7 @@ def evaluate(run, mixed, x, weights):
 @pytest.mark.parametrize("stride", [1, 2])
 def test_is_as_exact_as_the_candidates_one_by_one(backend, training, candidates, dims, stride):
     torch.manual_seed(0)
-    mixed = MixedOp(candidates, 4, stride, dims)
+    mixed = generic(candidates, 4, stride, dims)
     for _ in range(3):  # running statistics that are not those of a new module
         naive(mixed, torch.randn(3, 4, *sides(dims)) + 1, torch.ones(len(candidates)))
     mixed.train(training)
@@ -90,7 +97,7 @@ def test_running_statistics_are_those_of_torch(dims):
 @pytest.mark.parametrize("training", [True, False])
 def test_tracking_that_is_switched_off_is_one_call_and_changes_nothing(training, monkeypatch):
     torch.manual_seed(0)
-    mixed = MixedOp(DARTS, 4, 1, 2).train(training)
+    mixed = generic(DARTS, 4, 1, 2).train(training)
     x, weights = torch.randn(3, 4, 6, 6), torch.rand(8)
     tracked = mixed(x, weights)
     norms = [m for m in mixed.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -103,7 +110,7 @@ def test_tracking_that_is_switched_off_is_one_call_and_changes_nothing(training,
 
 
 def test_state_dict_is_that_of_the_candidates():
-    mixed = MixedOp(DARTS, 4, 2, 2)
+    mixed = generic(DARTS, 4, 2, 2)
     plain = nn.ModuleDict({name: make(4, 2, False, 2) for name, make in DARTS.items()})
     expected = {f"candidates.{name}": t.shape for name, t in plain.state_dict().items()}
     mixed(torch.randn(2, 4, 6, 6), torch.rand(8))
@@ -131,8 +138,8 @@ def branches(mixed, monkeypatch):
     [(DARTS, 1, 6), (DARTS, 2, 7), (NASBENCH201, 1, 2), (NASBENCH201, 2, 3)],
 )
 def test_all_norms_of_an_edge_are_taken_in_one_call(candidates, stride, count, monkeypatch):
-    assert branches(MixedOp(candidates, 4, stride, 2), monkeypatch) == count
-    assert branches(MixedOp(candidates, 4, stride, 2).eval(), monkeypatch) == count
+    assert branches(generic(candidates, 4, stride, 2), monkeypatch) == count
+    assert branches(generic(candidates, 4, stride, 2).eval(), monkeypatch) == count
 
 
 def hook(*args):
@@ -168,7 +175,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_any_other_norm_runs_as_its_module(change, monkeypatch):
     torch.manual_seed(0)
-    mixed = MixedOp(DARTS, 4, 1, 2)
+    mixed = generic(DARTS, 4, 1, 2)
     CHANGES[change](mixed.candidates["dil_conv_3x3"])
     twin = copy.deepcopy(mixed)
     assert branches(mixed, monkeypatch) == 5
@@ -181,7 +188,7 @@ def test_any_other_norm_runs_as_its_module(change, monkeypatch):
 
 
 def test_hooks_see_what_they_would():
-    mixed = MixedOp(DARTS, 4, 1, 2)
+    mixed = generic(DARTS, 4, 1, 2)
     seen = []
     mixed.candidates["sep_conv_3x3"][-1].register_forward_hook(lambda *args: seen.append(args[2]))
     mixed(torch.randn(3, 4, 6, 6), torch.rand(8))
@@ -197,14 +204,14 @@ def test_candidates_without_norms_are_only_weighted():
 
 
 def test_a_single_value_is_refused_as_by_torch():
-    mixed = MixedOp(NASBENCH201, 4, 1, 1)
+    mixed = generic(NASBENCH201, 4, 1, 1)
     with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
         mixed(torch.randn(1, 4, 1), torch.rand(5))
 
 
 def test_compiles_with_its_running_statistics():
     torch.manual_seed(0)
-    mixed = MixedOp(NASBENCH201, 4, 1, 2)
+    mixed = generic(NASBENCH201, 4, 1, 2)
     twin = copy.deepcopy(mixed)
     x, weights = torch.randn(3, 4, 6, 6), torch.rand(5)
     torch.compiler.reset()
