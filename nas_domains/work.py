@@ -79,7 +79,7 @@ class Work:
         if not (run.path / ENVIRONMENT).exists():
             write_json(run.path / ENVIRONMENT, describe_environment(self.config["device"]))
         context = self._context(run)
-        if "reference" in active(self.config["device"]).values():
+        if set(active(self.config["device"]).values()) == {"reference"}:
             self.reporter.say(
                 "No compiled kernel for this device: ops run on the slower PyTorch reference "
                 "(nas-domains doctor says more)."

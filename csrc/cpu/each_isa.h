@@ -5,13 +5,13 @@
 //   #include "each_isa.h"
 //   auto fn = NAS_SELECT_ISA(MyOpFn<float>, my_op_fwd_kernel);
 //
-// A kernel file sees `real` (float or double) and what vector.inl gives: `vec` (the widest vector of
-// the instruction set, loadable from any address), `W` (its lanes) and a few functions of it. It uses raw pointers only: a std:: function
-// compiled under the AVX-512 pragma could be the copy that the linker keeps for everyone, and
-// crash an older CPU. Float and double kernels share a name and are told apart by their argument
-// types. A kernel file of whole numbers alone has no `real`: #define NAS_KERNEL_ONCE first, and it
-// is compiled once for each instruction set. No include guard: each op's file includes it with its
-// own NAS_KERNEL_FILE.
+// A kernel file sees `real` (float or double) and what vector.inl gives: `vec` (the widest vector
+// of the instruction set, loadable from any address), `W` (its lanes) and a few functions of it.
+// It uses raw pointers only: a std:: function compiled under the AVX-512 pragma could be the copy
+// that the linker keeps for everyone, and crash an older CPU. Float and double kernels share a
+// name and are told apart by their argument types. A kernel file of whole numbers alone has no
+// `real`: #define NAS_KERNEL_ONCE first, and it is compiled once for each instruction set. No
+// include guard: each op's file includes it with its own NAS_KERNEL_FILE.
 
 #include <cstdint>
 #include <utility>

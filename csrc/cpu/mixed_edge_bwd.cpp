@@ -85,8 +85,12 @@ struct Needs {
 };
 
 Needs make_needs(const Plan& plan, bool dx, bool dw, IntList params) {
-  Needs needs{dx, dw, std::make_unique<bool[]>(plan.branches.size()),
-              std::make_unique<bool[]>(plan.stages.size()), {}};
+  Needs needs{
+      dx,
+      dw,
+      std::make_unique<bool[]>(plan.branches.size()),
+      std::make_unique<bool[]>(plan.stages.size()),
+      {}};
   for (int64_t p : params) {
     STD_TORCH_CHECK(p >= 0 && p < plan.params, "mixed_edge_bwd: needs_params names no weight.");
     for (size_t i = 0; i < plan.stages.size(); ++i) {
@@ -108,11 +112,19 @@ Needs make_needs(const Plan& plan, bool dx, bool dw, IntList params) {
 template <class R>
 class Backward {
  public:
-  Backward(const Plan& plan, Args<R> args, const Needs& needs, const R* mean, const R* var,
-           double eps)
-      : plan_(plan), s_(plan.shape), a_(args), needs_(needs), mean_(mean), var_(var), eps_(eps),
+  Backward(
+      const Plan& plan, Args<R> args, const Needs& needs, const R* mean, const R* var, double eps)
+      : plan_(plan),
+        s_(plan.shape),
+        a_(args),
+        needs_(needs),
+        mean_(mean),
+        var_(var),
+        eps_(eps),
         sums_((sum_between(plan.branches.size(), needs.between)) * s_.groups * s_.lanes()),
-        scale_(plan.norms, s_), bias_(plan.norms, s_), centre_(plan.norms, s_),
+        scale_(plan.norms, s_),
+        bias_(plan.norms, s_),
+        centre_(plan.norms, s_),
         gradient_(3 * plan.norms, s_) {
     for (int64_t norm = 0; norm < plan.norms; ++norm) {
       for (int64_t c = 0; c < s_.channels; ++c) {
@@ -133,8 +145,10 @@ class Backward {
   }
 
   void run(R* dw, ShardGrads<R>& grads) {
-    const bool anything = needs_.dx || std::any_of(
-        needs_.params.get(), needs_.params.get() + plan_.stages.size(), [](bool p) { return p; });
+    const bool anything =
+        needs_.dx || std::any_of(
+                         needs_.params.get(), needs_.params.get() + plan_.stages.size(),
+                         [](bool p) { return p; });
     if (needs_.dw || (a_.training && anything && plan_.norms > 0)) {
       const auto kernel = NAS_SELECT_ISA(SumsFn<R>, edge_sums_kernel);
       for_groups<R>(plan_, 0, true, [&](int64_t g, int64_t, const Scratch<R>& scratch) {
@@ -143,8 +157,9 @@ class Backward {
     }
     finish_branches(dw);
     if (!anything) return;
-    const bool two = std::any_of(plan_.branches.begin(), plan_.branches.end(),
-                                 [](const Branch& b) { return b.stages == 2; });
+    const bool two = std::any_of(
+        plan_.branches.begin(), plan_.branches.end(),
+        [](const Branch& b) { return b.stages == 2; });
     if (two) {
       pass(NAS_SELECT_ISA(BackFn<R>, edge_back_second_kernel), grads);
       finish_between();
@@ -258,11 +273,11 @@ std::tuple<Tensor, Tensor, std::vector<Tensor>> mixed_edge_bwd_cpu(
   mean = torch::stable::contiguous(torch::stable::to(mean, x.scalar_type()));
   var = torch::stable::contiguous(torch::stable::to(var, x.scalar_type()));
 
-  Tensor dx = needs_dx ? torch::stable::empty(
-                             {s.batch, C, s.height, s.width}, x.scalar_type(), std::nullopt,
-                             x.device(), std::nullopt,
-                             torch::headeronly::MemoryFormat::ChannelsLast)
-                       : torch::stable::new_empty(x, {0});
+  Tensor dx = needs_dx
+                  ? torch::stable::empty(
+                        {s.batch, C, s.height, s.width}, x.scalar_type(), std::nullopt, x.device(),
+                        std::nullopt, torch::headeronly::MemoryFormat::ChannelsLast)
+                  : torch::stable::new_empty(x, {0});
   Tensor dw = torch::stable::new_empty(x, {needs_dw ? K : 0});
   std::vector<Tensor> dparams;
   for (int64_t p : needs_params) {

@@ -57,7 +57,9 @@ void forward(
   a.bias = bias.view();
   a.factors = factors.full.data();
 
-  const auto inverse = [&](int64_t norm, int64_t c) { return 1 / std::sqrt(var[norm * C + c] + eps); };
+  const auto inverse = [&](int64_t norm, int64_t c) {
+    return 1 / std::sqrt(var[norm * C + c] + eps);
+  };
   const auto finish = [&](bool between) {
     for (const Branch& branch : plan.branches) {
       if (branch.norm < 0) continue;
@@ -92,12 +94,13 @@ void forward(
     finish(true);
     finish(false);
     set_factors();
-    for_groups<R>(plan, a.z == nullptr ? plan.stages.size() : 0, false,
-                  [&](int64_t g, int64_t, const Scratch<R>& scratch) {
-                    first(a, g, scratch);
-                    second(a, g, scratch);
-                    combine(a, g, scratch);
-                  });
+    for_groups<R>(
+        plan, a.z == nullptr ? plan.stages.size() : 0, false,
+        [&](int64_t g, int64_t, const Scratch<R>& scratch) {
+          first(a, g, scratch);
+          second(a, g, scratch);
+          combine(a, g, scratch);
+        });
     return;
   }
   const auto pass = [&](GroupFn<R> kernel) {

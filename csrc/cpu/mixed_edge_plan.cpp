@@ -57,8 +57,8 @@ Stage reduction() {
   return t;
 }
 
-// Widths of segments with the least work: each costs its width and a little more. As many pixels as
-// fit the registers; few widths where speed is not what counts, as each is compiled on its own.
+// Widths of segments with the least work: each costs its width and a little more. As many pixels
+// as fit the registers; few widths where speed is not what counts, as each is compiled on its own.
 std::vector<uint8_t> tile(int64_t width, size_t bytes) {
   const int64_t widest = bytes == 8 || active_isa() == Isa::portable ? 4
                          : active_isa() == Isa::avx2                 ? 8

@@ -10,6 +10,7 @@ namespace {
 
 // More steps take seconds and tell little more.
 constexpr double kMostSteps = 1 << 18;
+constexpr double kMostStepsOfTwo = 1 << 20;
 // Tables that may be held at a time, by the widest sharing that is usual.
 constexpr std::size_t kHeld = 4;
 
@@ -25,7 +26,8 @@ CountTable::CountTable(
     exact_ = build(choices, most);
   }
   if (exact_) return;
-  double steps = std::min(kMostSteps, static_cast<double>(most));
+  double steps =
+      std::min(costs.size() > 1 ? kMostStepsOfTwo : kMostSteps, static_cast<double>(most));
   while (true) {
     if (steps < 2) {
       refuse(

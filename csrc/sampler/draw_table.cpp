@@ -1,6 +1,7 @@
 #include "draw_table.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -17,7 +18,17 @@ constexpr double kStepsOfTwo = 192;
 // In a row without a draw within the bands, after which they are called empty.
 constexpr uint32_t kAttempts = 1 << 20;
 constexpr std::size_t kVector = 8;  // digits compared at a time
+constexpr std::size_t kLanes = 8;
 constexpr uint32_t kExactDraw = uint32_t{1} << 31;
+
+typedef int16_t Digits __attribute__((vector_size(2 * kVector), aligned(2), may_alias));
+
+// How many lanes of a comparison hold.
+std::size_t lanes_set(Digits mask) {
+  const auto halves = std::bit_cast<std::array<uint64_t, 2>>(mask);
+  constexpr uint64_t kOnes = 0x0001000100010001;
+  return ((halves[0] & kOnes) + (halves[1] & kOnes)) * kOnes >> 48;
+}
 
 std::array<uint32_t, 2> key_of(uint64_t seed) {
   return {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
@@ -232,30 +243,45 @@ std::size_t DrawTable::decide(
   }
 }
 
-void DrawTable::walk(uint64_t seed, uint64_t number, uint32_t attempt, int16_t* row) const {
-  std::array<int64_t, 2> at{0, 0};
-  Philox4 words{};
-  uint32_t place = 0;
-  for (const State* state = &states_.back(); state->choice >= 0; ++place) {
-    if (place % 8 == 0) words = words_of(seed, number, place / 8, attempt);
-    const auto digit = static_cast<uint16_t>(words[place % 8 / 2] >> 16 * (place % 2));
-    const auto signed_digit = static_cast<int16_t>(digit - 32768);
-    const int64_t i = (at[0] - state->low[0]) * state->width[1] + at[1] - state->low[1];
-    const int16_t* sums = rows_.data() + state->row + i * state->length;
-    int below = 0, equal = 0;
-    for (std::size_t v = 0; v < state->length; v += kVector) {
-      for (std::size_t l = 0; l < kVector; ++l) {
-        below += sums[v + l] < signed_digit;
-        equal |= sums[v + l] == signed_digit;
+// Draws the rows of `count` numbers side by side, as each step of one waits for memory.
+void DrawTable::walk(
+    uint64_t seed, uint64_t number, std::size_t count, uint32_t attempt, int16_t* rows) const {
+  struct Lane {
+    const State* state;
+    std::array<int64_t, 2> at;
+    Philox4 words;
+  };
+  std::array<Lane, kLanes> lanes;
+  for (std::size_t n = 0; n < count; ++n) lanes[n] = {&states_.back(), {0, 0}, {}};
+  std::fill_n(rows, count * choices_, int16_t{-1});
+  std::size_t walking = count;
+  for (uint32_t place = 0; walking > 0; ++place) {
+    walking = 0;
+    for (std::size_t n = 0; n < count; ++n) {
+      Lane& lane = lanes[n];
+      const State& state = *lane.state;
+      if (state.choice < 0) continue;
+      ++walking;
+      if (place % 8 == 0) lane.words = words_of(seed, number + n, place / 8, attempt);
+      const auto digit = static_cast<uint16_t>(lane.words[place % 8 / 2] >> 16 * (place % 2));
+      const auto signed_digit = static_cast<int16_t>(digit - 32768);
+      const int64_t i = (lane.at[0] - state.low[0]) * state.width[1] + lane.at[1] - state.low[1];
+      const int16_t* sums = rows_.data() + state.row + i * state.length;
+      std::size_t below = 0;
+      bool equal = false;
+      for (std::size_t v = 0; v < state.length; v += kVector) {
+        const Digits row = *reinterpret_cast<const Digits*>(sums + v);
+        below += lanes_set(row < signed_digit);
+        equal = equal || lanes_set(row == signed_digit) != 0;
       }
+      const std::size_t option =
+          equal ? decide(state, lane.at, digit, seed, number + n, place, attempt) : below;
+      const Step& step = steps_[state.step + option];
+      rows[n * choices_ + state.choice] = static_cast<int16_t>(option);
+      lane.at[0] += step.cost[0];
+      lane.at[1] += step.cost[1];
+      lane.state = &states_[step.next];
     }
-    const std::size_t option =
-        equal ? decide(*state, at, digit, seed, number, place, attempt) : below;
-    const Step& step = steps_[state->step + option];
-    row[state->choice] = static_cast<int16_t>(option);
-    at[0] += step.cost[0];
-    at[1] += step.cost[1];
-    state = &states_[step.next];
   }
 }
 
@@ -270,13 +296,19 @@ bool DrawTable::keeps(const int16_t* row) const {
   return true;
 }
 
-bool DrawTable::draw(uint64_t seed, uint64_t number, int16_t* row) const {
-  for (uint32_t attempt = 0; attempt < kAttempts; ++attempt) {
-    std::fill_n(row, choices_, int16_t{-1});
-    walk(seed, number, attempt, row);
-    if (keeps(row)) return true;
+bool DrawTable::draw(uint64_t seed, uint64_t number, std::size_t count, int16_t* rows) const {
+  for (std::size_t first = 0; first < count; first += kLanes) {
+    const std::size_t lanes = std::min(kLanes, count - first);
+    walk(seed, number + first, lanes, 0, rows + first * choices_);
+    for (std::size_t n = first; n < first + lanes; ++n) {
+      int16_t* row = rows + n * choices_;
+      for (uint32_t attempt = 1; !keeps(row); ++attempt) {
+        if (attempt == kAttempts) return false;
+        walk(seed, number + n, 1, attempt, row);
+      }
+    }
   }
-  return false;
+  return true;
 }
 
 }  // namespace nas

@@ -35,9 +35,9 @@ class DrawTable {
   bool empty() const;
   uint64_t bytes() const;
 
-  // Writes the row of a number: choices options, -1 for an absent choice. Returns false where no
-  // draw of many was within the bands.
-  bool draw(uint64_t seed, uint64_t number, int16_t* row) const;
+  // Writes the rows of `count` numbers from `number` on: an option for each choice, -1 for an
+  // absent one. Returns false where no draw of many for a row was within the bands.
+  bool draw(uint64_t seed, uint64_t number, std::size_t count, int16_t* rows) const;
 
  private:
   struct Step {
@@ -65,7 +65,8 @@ class DrawTable {
   std::size_t decide(
       const State& state, const std::array<int64_t, 2>& at, uint16_t digit, uint64_t seed,
       uint64_t number, uint32_t place, uint32_t attempt) const;
-  void walk(uint64_t seed, uint64_t number, uint32_t attempt, int16_t* row) const;
+  void walk(
+      uint64_t seed, uint64_t number, std::size_t count, uint32_t attempt, int16_t* rows) const;
   bool keeps(const int16_t* row) const;
 
   const std::vector<Cost>& costs_;

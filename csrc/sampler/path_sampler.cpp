@@ -113,9 +113,7 @@ void PathSampler::sample(
   const auto columns = static_cast<int64_t>(choices());
   std::atomic<bool> failed = false;
   const auto rows = [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end && !failed; ++i) {
-      if (!table->draw(seed, offset + i, out + i * columns)) failed = true;
-    }
+    if (!table->draw(seed, offset + begin, end - begin, out + begin * columns)) failed = true;
   };
   const int64_t share = (n + threads - 1) / threads;
   std::vector<std::thread> others;

@@ -14,8 +14,7 @@ static NAS_INLINE double* sums_of(const edge::Args<real>& a, int64_t row, int64_
 }
 
 // sum of g * (map - mean) over the pixels of one vector's lanes.
-static NAS_INLINE void dot(
-    const real* g, const real* map, vec mean, int64_t pixels, double* to) {
+static NAS_INLINE void dot(const real* g, const real* map, vec mean, int64_t pixels, double* to) {
   constexpr int64_t RUN = 256;
   for (int64_t px = 0; px < pixels;) {
     const int64_t end = px + RUN < pixels ? px + RUN : pixels;
@@ -53,13 +52,14 @@ static void pool_sums(
   }
   for (int64_t h = 0; h < s.out_height; ++h) {
     vec sums[3] = {};
-    pool_row<S>(x, s.height, s.width, s.out_width, h, [&](int64_t j, vec largest, vec mean, vec)
-                                                          NAS_LAMBDA {
-      const vec here = load(g + (h * s.out_width + j) * LANES);
-      sums[0] = fma(here, largest - centre[0], sums[0]);
-      sums[1] = fma(here, mean - centre[1], sums[1]);
-      sums[2] = fma(here, mean, sums[2]);
-    });
+    pool_row<S>(
+        x, s.height, s.width, s.out_width, h,
+        [&](int64_t j, vec largest, vec mean, vec) NAS_LAMBDA {
+          const vec here = load(g + (h * s.out_width + j) * LANES);
+          sums[0] = fma(here, largest - centre[0], sums[0]);
+          sums[1] = fma(here, mean - centre[1], sums[1]);
+          sums[2] = fma(here, mean, sums[2]);
+        });
     add_lanes(to[0], sums[0]);
     add_lanes(to[1], sums[1]);
     if (plain != nullptr) add_lanes(plain, sums[2]);
@@ -248,8 +248,9 @@ static inline void edge_back_second_kernel(
     if (a.stages[i].first || !a.needs_branch[a.stages[i].branch]) continue;
     const int64_t slot = a.du_slot[i - 1];
     const int64_t row = a.stages[i - 1].norm * lanes;
-    normed_relu(s, z_of(a, scratch, i - 1, group), a.scale.of(last) + row, a.bias.of(last) + row,
-                scratch.u);
+    normed_relu(
+        s, z_of(a, scratch, i - 1, group), a.scale.of(last) + row, a.bias.of(last) + row,
+        scratch.u);
     if (slot < 0) {
       stage_back(a, i, group, scratch.g, scratch.u, nullptr, grads, scratch);
       continue;
@@ -303,8 +304,8 @@ static void window_back(
         if (branch.kind == edge::Kind::avg_pool_plain) of_mean[0] += splat(a.w[k]);
         if (branch.kind == edge::Kind::skip) {
           for (int64_t px = 0; px < s.pixels(); ++px) {
-            store(dx + px * LANES,
-                  fma(splat(a.w[k]), load(g + px * LANES), load(dx + px * LANES)));
+            store(
+                dx + px * LANES, fma(splat(a.w[k]), load(g + px * LANES), load(dx + px * LANES)));
           }
         }
       }

@@ -24,25 +24,25 @@ struct Tiling {
 // offset.
 struct Stage {
   bool separable;
-  bool first;       // reads the edge's input, not the stage before
-  int64_t kernel;   // side of the depthwise window
+  bool first;      // reads the edge's input, not the stage before
+  int64_t kernel;  // side of the depthwise window
   int64_t dilation;
   int64_t stride;
-  int64_t taps;     // blocks that the pointwise convolution reads, in multiples of those of a map
+  int64_t taps;  // blocks that the pointwise convolution reads, in multiples of those of a map
   int64_t rows[MAX_TAPS], cols[MAX_TAPS];  // offsets of a dense convolution's taps
-  int64_t norm;     // its batch norm
-  int64_t branch;   // its place among the weights
-  int64_t param;    // its first weight tensor
-  int64_t halves;   // weight tensors that share the outputs of a dense convolution
+  int64_t norm;                            // its batch norm
+  int64_t branch;                          // its place among the weights
+  int64_t param;                           // its first weight tensor
+  int64_t halves;  // weight tensors that share the outputs of a dense convolution
 };
 
 enum class Kind : int { none, skip, max_pool, avg_pool, avg_pool_plain, convolution };
 
 struct Branch {
   Kind kind;
-  int64_t stage;   // its last stage, or -1
+  int64_t stage;  // its last stage, or -1
   int64_t stages;
-  int64_t norm;    // its last batch norm, or -1
+  int64_t norm;  // its last batch norm, or -1
 };
 
 struct Shape {
@@ -50,11 +50,11 @@ struct Shape {
   int64_t height, width;          // of the input
   int64_t out_height, out_width;  // of the output
   int64_t stride;
-  int64_t pack;    // images in one group
+  int64_t pack;  // images in one group
   int64_t groups;
   int64_t blocks;
-  int64_t rows;    // output rows that are worked on at a time
-  bool narrow;     // channels divide a vector: pointwise convolutions shuffle it
+  int64_t rows;  // output rows that are worked on at a time
+  bool narrow;   // channels divide a vector: pointwise convolutions shuffle it
 
   int64_t pixels() const { return height * width; }
   int64_t out_pixels() const { return out_height * out_width; }
@@ -84,29 +84,29 @@ struct Args {
   int64_t norm_count;
   bool training;
 
-  Tiling out_tiling;         // of an output row
-  Tiling in_tiling[2];       // of the columns of an input row, of each parity where strided
+  Tiling out_tiling;    // of an output row
+  Tiling in_tiling[2];  // of the columns of an input row, of each parity where strided
 
-  const R* x;                // [B, H, W, C]
-  const R* w;                // [branches]
-  const R* const* depthwise; // [stages] [blocks][kernel^2][LANES]
-  const R* const* pointwise; // [stages] [blocks][taps * lanes][LANES]; narrow: [taps][C][LANES]
-  const R* const* transposed;// [stages] the same from outputs to inputs
-  R* z;                      // [stages][groups] maps
+  const R* x;                  // [B, H, W, C]
+  const R* w;                  // [branches]
+  const R* const* depthwise;   // [stages] [blocks][kernel^2][LANES]
+  const R* const* pointwise;   // [stages] [blocks][taps * lanes][LANES]; narrow: [taps][C][LANES]
+  const R* const* transposed;  // [stages] the same from outputs to inputs
+  R* z;                        // [stages][groups] maps
 
   // Forward.
-  R* y;                      // [B, Ho, Wo, C]
-  double* stats;             // [norms][groups][2][lanes]: mean, sum of squares around it
-  Lanewise<R> scale, bias;   // [norms][lanes]: a batch norm is scale * z + bias
-  const R* factors;          // [branches + 1][lanes]: y = sum factor * output; last: the constant
+  R* y;                     // [B, Ho, Wo, C]
+  double* stats;            // [norms][groups][2][lanes]: mean, sum of squares around it
+  Lanewise<R> scale, bias;  // [norms][lanes]: a batch norm is scale * z + bias
+  const R* factors;         // [branches + 1][lanes]: y = sum factor * output; last: the constant
 
   // Backward.
-  const R* g;                // [B, Ho, Wo, C]
-  R* dx;                     // [B, H, W, C], or null
-  R* du;                     // [stages] [groups] maps: gradient of the first of two stages' norms
-  const R* mean;             // [norms][lanes]
-  double* sums;              // [rows][groups][lanes]; see SUM_* below
-  Lanewise<R> gradient;      // [norms][3][lanes]: dz = c0 * g + c1 * z + c2
+  const R* g;            // [B, Ho, Wo, C]
+  R* dx;                 // [B, H, W, C], or null
+  R* du;                 // [stages] [groups] maps: gradient of the first of two stages' norms
+  const R* mean;         // [norms][lanes]
+  double* sums;          // [rows][groups][lanes]; see SUM_* below
+  Lanewise<R> gradient;  // [norms][3][lanes]: dz = c0 * g + c1 * z + c2
   bool needs_dw;
   const bool* needs_branch;  // [branches] whether a gradient flows through it
   const bool* needs_params;  // [stages] whether its weights get one
@@ -131,15 +131,15 @@ struct Grads {
 // Memory of one thread, cut into parts by the kernels.
 template <class R>
 struct Scratch {
-  R* x;         // map of the input
-  R* u;         // map: what a stage convolves
-  R* g;         // map of the output's size: its gradient, or the output itself
-  R* dx;        // map: gradient of the input or of u
-  R* da;        // map of the output's size: gradient of the depthwise output
-  R* gathered;  // rows of what the pointwise convolution reads
-  R* dz;        // rows of the gradient of z
-  R* back;      // rows of the gradient of `gathered`, where taps are many; one input row
-  R* z;         // maps of all stages, where none are kept
+  R* x;            // map of the input
+  R* u;            // map: what a stage convolves
+  R* g;            // map of the output's size: its gradient, or the output itself
+  R* dx;           // map: gradient of the input or of u
+  R* da;           // map of the output's size: gradient of the depthwise output
+  R* gathered;     // rows of what the pointwise convolution reads
+  R* dz;           // rows of the gradient of z
+  R* back;         // rows of the gradient of `gathered`, where taps are many; one input row
+  R* z;            // maps of all stages, where none are kept
   R* statistics;   // [3][lanes]
   double* totals;  // [2][lanes]
 };

@@ -11,8 +11,8 @@ struct Collected {
 };
 
 static void store_statistics(
-    const edge::Args<real>& a, int64_t norm, int64_t group, int64_t lane, real shift,
-    Collected c, int64_t n) {
+    const edge::Args<real>& a, int64_t norm, int64_t group, int64_t lane, real shift, Collected c,
+    int64_t n) {
   double* to = a.stats + (norm * a.shape.groups + group) * 2 * a.shape.lanes();
   const double mean = c.sum / n;
   to[lane] = shift + mean;
@@ -78,8 +78,8 @@ static void run_stage(
   }
   if (!a.training) return;
   for (int64_t l = 0; l < lanes; ++l) {
-    store_statistics(a, t.norm, group, l, shift[l], {totals[l], totals[lanes + l]},
-                     s.out_pixels());
+    store_statistics(
+        a, t.norm, group, l, shift[l], {totals[l], totals[lanes + l]}, s.out_pixels());
   }
 }
 
@@ -95,18 +95,18 @@ static void pool_statistics(
       double total[4][W] = {};
       for (int64_t h = 0; h < s.out_height; ++h) {
         vec sums[4] = {};
-        pool_row<S>(in, s.height, s.width, s.out_width, h, [&](int64_t j, vec m, vec e, vec)
-                                                               NAS_LAMBDA {
-          if (h == 0 && j == 0) {
-            shift_max = m;
-            shift_mean = e;
-          }
-          const vec dm = m - shift_max, de = e - shift_mean;
-          sums[0] += dm;
-          sums[1] = fma(dm, dm, sums[1]);
-          sums[2] += de;
-          sums[3] = fma(de, de, sums[3]);
-        });
+        pool_row<S>(
+            in, s.height, s.width, s.out_width, h, [&](int64_t j, vec m, vec e, vec) NAS_LAMBDA {
+              if (h == 0 && j == 0) {
+                shift_max = m;
+                shift_mean = e;
+              }
+              const vec dm = m - shift_max, de = e - shift_mean;
+              sums[0] += dm;
+              sums[1] = fma(dm, dm, sums[1]);
+              sums[2] += de;
+              sums[3] = fma(de, de, sums[3]);
+            });
         for (int k = 0; k < 4; ++k) {
           for (int64_t l = 0; l < W; ++l) total[k][l] += sums[k][l];
         }
@@ -114,12 +114,12 @@ static void pool_statistics(
       for (int64_t l = 0; l < W; ++l) {
         const int64_t lane = b * LANES + v + l;
         if (largest >= 0) {
-          store_statistics(a, largest, group, lane, shift_max[l], {total[0][l], total[1][l]},
-                           s.out_pixels());
+          store_statistics(
+              a, largest, group, lane, shift_max[l], {total[0][l], total[1][l]}, s.out_pixels());
         }
         if (mean >= 0) {
-          store_statistics(a, mean, group, lane, shift_mean[l], {total[2][l], total[3][l]},
-                           s.out_pixels());
+          store_statistics(
+              a, mean, group, lane, shift_mean[l], {total[2][l], total[3][l]}, s.out_pixels());
         }
       }
     }
@@ -159,16 +159,16 @@ static inline void edge_second_kernel(
   for (int64_t i = 0; i < a.stage_count; ++i) {
     if (a.stages[i].first) continue;
     const int64_t row = a.stages[i - 1].norm * s.lanes();
-    normed_relu(s, z_of(a, scratch, i - 1, group), a.scale.of(last) + row, a.bias.of(last) + row,
-                scratch.u);
+    normed_relu(
+        s, z_of(a, scratch, i - 1, group), a.scale.of(last) + row, a.bias.of(last) + row,
+        scratch.u);
     run_stage(a, i, group, scratch.u, scratch);
   }
 }
 
 // y from the outputs of all branches.
 template <int S>
-static void combine(
-    const edge::Args<real>& a, int64_t group, const edge::Scratch<real>& scratch) {
+static void combine(const edge::Args<real>& a, int64_t group, const edge::Scratch<real>& scratch) {
   const edge::Shape& s = a.shape;
   const int64_t lanes = s.lanes();
   const real *of_max = nullptr, *of_x = nullptr;
@@ -211,7 +211,8 @@ static void combine(
           even = fma(load(factors[k] + lane), load(maps[k] + base + px * LANES), even);
           odd = fma(load(factors[k + 1] + lane), load(maps[k + 1] + base + px * LANES), odd);
         }
-        if (k < convolutions) even = fma(load(factors[k] + lane), load(maps[k] + base + px * LANES), even);
+        if (k < convolutions)
+          even = fma(load(factors[k] + lane), load(maps[k] + base + px * LANES), even);
         store(scratch.g + base + px * LANES, even + odd);
       };
       for (int64_t h = 0; h < s.out_height; ++h) {
@@ -220,13 +221,14 @@ static void combine(
           return of_x == nullptr ? y : fma(fx, load(in + px * LANES), y);
         };
         if (of_max != nullptr || means > 0) {
-          pool_row<S>(in, s.height, s.width, s.out_width, h,
-                      [&](int64_t j, vec largest, vec mean, vec) NAS_LAMBDA {
-                        vec y = constant;
-                        if (of_max != nullptr) y = fma(fm, largest, y);
-                        if (means > 0) y = fma(fa, mean, y);
-                        emit(row + j, with_x(row + j, y));
-                      });
+          pool_row<S>(
+              in, s.height, s.width, s.out_width, h,
+              [&](int64_t j, vec largest, vec mean, vec) NAS_LAMBDA {
+                vec y = constant;
+                if (of_max != nullptr) y = fma(fm, largest, y);
+                if (means > 0) y = fma(fa, mean, y);
+                emit(row + j, with_x(row + j, y));
+              });
         } else {
           for (int64_t j = 0; j < s.out_width; ++j) emit(row + j, with_x(row + j, constant));
         }

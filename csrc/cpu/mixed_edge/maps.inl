@@ -42,8 +42,8 @@ static NAS_INLINE void for_runs(const edge::Shape& s, int64_t group, int64_t pix
 
 static void to_map(
     const edge::Shape& s, int64_t group, int64_t pixels, const real* tensor, real* map) {
-  const bool full = s.channels % LANES == 0 ||
-                    (s.pack * s.channels == LANES && images(s, group) == s.pack);
+  const bool full =
+      s.channels % LANES == 0 || (s.pack * s.channels == LANES && images(s, group) == s.pack);
   if (!full) {
     for (int64_t i = 0; i < s.lanes() * pixels; ++i) map[i] = 0;
   }
@@ -115,8 +115,9 @@ static void gather(
           const int64_t column = j * t.stride + t.cols[tap];
           const bool inside = row >= 0 && row < height && column >= 0 && column < width;
           for (int64_t v = 0; v < LANES; v += W) {
-            store(to + j * LANES + v,
-                  inside ? load(in + (row * width + column) * LANES + v) : vec{});
+            store(
+                to + j * LANES + v,
+                inside ? load(in + (row * width + column) * LANES + v) : vec{});
           }
         }
       }

@@ -30,8 +30,7 @@ static NAS_INLINE void pointwise_tile(
       vec column[BLOCKS * VECTORS];
       each<BLOCKS * VECTORS>([&](auto v) NAS_LAMBDA {
         constexpr int V = decltype(v)::value;
-        column[V] =
-            load(q + V / VECTORS * weight_stride + I * LANES + V % VECTORS * W);
+        column[V] = load(q + V / VECTORS * weight_stride + I * LANES + V % VECTORS * W);
       });
       each<N>([&](auto j) NAS_LAMBDA {
         constexpr int J = decltype(j)::value;
@@ -108,8 +107,9 @@ static void pointwise_narrow(
         const vec a = load(in + t * in_stride + px * LANES + v);
         each<CHANNELS>([&](auto i) NAS_LAMBDA {
           constexpr int I = decltype(i)::value;
-          acc = fma(channel_of_image<CHANNELS, I>(a), load(weight + (t * CHANNELS + I) * LANES + v),
-                    acc);
+          acc =
+              fma(channel_of_image<CHANNELS, I>(a), load(weight + (t * CHANNELS + I) * LANES + v),
+                  acc);
         });
       }
       store(out + px * LANES + v, acc);
@@ -150,11 +150,12 @@ static void pointwise(
   const int64_t weight_stride = in_blocks * LANES * LANES;
   constexpr int BLOCKS = VECTORS == 1 ? 2 : 1;
   int64_t o = 0;
-  const auto rest = [&]() NAS_LAMBDA {
-    return STATISTICS ? Statistics{statistics.shift + o * LANES, statistics.sum + o * LANES,
+  const auto rest = [&]()
+                        NAS_LAMBDA {
+                          return STATISTICS ? Statistics{statistics.shift + o * LANES, statistics.sum + o * LANES,
                                    statistics.square + o * LANES}
                       : Statistics{};
-  };
+                        };
   for (; o + BLOCKS <= out_blocks; o += BLOCKS) {
     pointwise_blocks<BLOCKS, STATISTICS>(
         in, in_stride, in_blocks, weight + o * weight_stride, out + o * out_stride, out_stride, n,

@@ -2,8 +2,8 @@
 // in it.
 
 constexpr real LOWEST = -__builtin_inff();
-constexpr real RECIPROCALS[10] = {
-    0, 1, real(1) / 2, real(1) / 3, real(1) / 4, 0, real(1) / 6, 0, 0, real(1) / 9};
+constexpr real RECIPROCALS[10] = {0, 1,           real(1) / 2, real(1) / 3, real(1) / 4,
+                                  0, real(1) / 6, 0,           0,           real(1) / 9};
 
 // Calls f(column, largest, mean, 1 / count) for each output column of row h; x at one vector's
 // lanes.
@@ -67,43 +67,44 @@ static NAS_INLINE void pool_back_row(
       store(cell, load(cell) + (routed[side][R] + spread[side]));
     });
   };
-  pool_row<S>(x, height, width, out_width, h, [&](int64_t j, vec largest, vec mean, vec reciprocal)
-                                                  NAS_LAMBDA {
-    const vec g = of_max(j, largest);
-    mask open = mask{} - 1;
-    each<9>([&](auto at) NAS_LAMBDA {
-      constexpr int R = decltype(at)::value / 3, C = decltype(at)::value % 3;
-      const int64_t column = j * S + C - 1;
-      if (!present[R] || column < 0 || column >= width) return;
-      const vec v = load(x + ((row + R - 1) * width + column) * LANES);
-      const mask here = (mask)(v == largest) & open;
-      routed[C][R] += where(here, g);
-      open &= ~here;
-    });
-    const vec share = of_mean(j, mean) * reciprocal;
-    each<3>([&](auto c) NAS_LAMBDA { spread[decltype(c)::value] += share; });
-    // Columns that no later window touches are done.
-    each<S>([&](auto c) NAS_LAMBDA {
-      constexpr int C = decltype(c)::value;
-      flush(j * S + C - 1, C);
-    });
-    each<3>([&](auto c) NAS_LAMBDA {
-      constexpr int C = decltype(c)::value;
-      each<3>([&](auto r) NAS_LAMBDA {
-        constexpr int R = decltype(r)::value;
-        if constexpr (C + S < 3) {
-          routed[C][R] = routed[C + S][R];
-        } else {
-          routed[C][R] = vec{};
-        }
+  pool_row<S>(
+      x, height, width, out_width, h,
+      [&](int64_t j, vec largest, vec mean, vec reciprocal) NAS_LAMBDA {
+        const vec g = of_max(j, largest);
+        mask open = mask{} - 1;
+        each<9>([&](auto at) NAS_LAMBDA {
+          constexpr int R = decltype(at)::value / 3, C = decltype(at)::value % 3;
+          const int64_t column = j * S + C - 1;
+          if (!present[R] || column < 0 || column >= width) return;
+          const vec v = load(x + ((row + R - 1) * width + column) * LANES);
+          const mask here = (mask)(v == largest) & open;
+          routed[C][R] += where(here, g);
+          open &= ~here;
+        });
+        const vec share = of_mean(j, mean) * reciprocal;
+        each<3>([&](auto c) NAS_LAMBDA { spread[decltype(c)::value] += share; });
+        // Columns that no later window touches are done.
+        each<S>([&](auto c) NAS_LAMBDA {
+          constexpr int C = decltype(c)::value;
+          flush(j * S + C - 1, C);
+        });
+        each<3>([&](auto c) NAS_LAMBDA {
+          constexpr int C = decltype(c)::value;
+          each<3>([&](auto r) NAS_LAMBDA {
+            constexpr int R = decltype(r)::value;
+            if constexpr (C + S < 3) {
+              routed[C][R] = routed[C + S][R];
+            } else {
+              routed[C][R] = vec{};
+            }
+          });
+          if constexpr (C + S < 3) {
+            spread[C] = spread[C + S];
+          } else {
+            spread[C] = vec{};
+          }
+        });
       });
-      if constexpr (C + S < 3) {
-        spread[C] = spread[C + S];
-      } else {
-        spread[C] = vec{};
-      }
-    });
-  });
   each<3 - S>([&](auto c) NAS_LAMBDA {
     constexpr int C = decltype(c)::value;
     flush(out_width * S + C - 1, C);
