@@ -58,7 +58,9 @@ struct Tiling {
 
   explicit Tiling(const Tensor& x) : at(layout_of(x)) {
     if (x.numel() == 0) return;
-    channels = at.inner == 1 ? at.C : std::clamp<int64_t>(kTile / at.inner, 1, at.C);
+    // Tiles of narrow channels and many rows, so that runs are full.
+    const int64_t pieces = std::min(pieces_of_run(at.inner), at.outer);
+    channels = at.inner == 1 ? at.C : std::clamp<int64_t>(kTile / (at.inner * pieces), 1, at.C);
     group = at.inner == 1 ? std::max<int64_t>(1, kTile / at.period) * at.fold
                           : std::max<int64_t>(1, kTile / (channels * at.inner));
     groups = (at.outer + group - 1) / group;

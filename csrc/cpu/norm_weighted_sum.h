@@ -17,6 +17,14 @@ struct NormTile {
   int64_t outer_begin, outer_end, c_begin, c_end;
 };
 
+// Values of a channel that are summed in a few lanes of `real`, where inner > 1. A shorter piece
+// of the channel is summed together with those of the next rows of `outer`.
+constexpr int64_t kRun = 1024;
+
+inline int64_t pieces_of_run(int64_t inner) {
+  return inner < kRun ? kRun / inner : 1;
+}
+
 // Mean and sum of squared deviations of a set of values, to which others are added (Chan et al.).
 struct Moments {
   double n, mean, m2;

@@ -3,8 +3,7 @@
 // Sums run over at most kRows or kRun values in `real` and go on in double. Lanes and the order of
 // additions are the same for every instruction set, and so are the bits.
 
-constexpr int64_t kRows = 64;   // values of a lane that are summed in `real`, inner = 1
-constexpr int64_t kRun = 1024;  // values of a channel that are summed in LANES lanes, inner > 1
+constexpr int64_t kRows = 64;  // values of a lane that are summed in `real`, inner = 1
 constexpr int64_t LANES = 32;
 constexpr int64_t kStrip = 16;  // lanes that are summed side by side, inner = 1
 
@@ -71,37 +70,53 @@ static inline real add_lanes(real* lanes) {
   return lanes[0];
 }
 
-// Merges the moments of n <= kRun adjacent values.
-static inline void merge_run(const real* x, int64_t n, Moments& into) {
+// Merges the moments of `pieces` times n adjacent values, kRun at most.
+static inline void merge_run(
+    const real* x, int64_t n, int64_t pieces, int64_t stride, Moments& into) {
   constexpr int64_t V = LANES / W;
   const int64_t whole = n - n % LANES;
+  const double count = static_cast<double>(n) * pieces;
   vec sum[V] = {}, off[V] = {}, square[V] = {};
-  for (int64_t i = 0; i < whole; i += LANES) {
-    for (int64_t v = 0; v < V; ++v) sum[v] += Wide::load(x + i + v * W);
+  real sums[LANES], offs[LANES], squares[LANES], tail[LANES] = {}, tail_square[LANES] = {};
+  for (int64_t piece = 0; piece < pieces; ++piece) {
+    const real* p = x + piece * stride;
+    for (int64_t i = 0; i < whole; i += LANES) {
+      for (int64_t v = 0; v < V; ++v) sum[v] += Wide::load(p + i + v * W);
+    }
+    for (int64_t i = whole; i < n; ++i) tail[i - whole] += p[i];
   }
-  real sums[LANES], offs[LANES], squares[LANES];
   for (int64_t v = 0; v < V; ++v) Wide::store(sums + v * W, sum[v]);
-  for (int64_t j = 0; whole + j < n; ++j) sums[j] += x[whole + j];
-  const real shift = add_lanes(sums) / static_cast<real>(n);
-  for (int64_t i = 0; i < whole; i += LANES) {
-    for (int64_t v = 0; v < V; ++v) {
-      const vec d = Wide::load(x + i + v * W) - shift;
-      off[v] += d;
-      square[v] += d * d;
+  for (int64_t j = 0; j < LANES; ++j) {
+    sums[j] += tail[j];
+    tail[j] = 0;
+  }
+  const real shift = add_lanes(sums) / static_cast<real>(count);
+  for (int64_t piece = 0; piece < pieces; ++piece) {
+    const real* p = x + piece * stride;
+    for (int64_t i = 0; i < whole; i += LANES) {
+      for (int64_t v = 0; v < V; ++v) {
+        const vec d = Wide::load(p + i + v * W) - shift;
+        off[v] += d;
+        square[v] += d * d;
+      }
+    }
+    for (int64_t i = whole; i < n; ++i) {
+      const real d = p[i] - shift;
+      tail[i - whole] += d;
+      tail_square[i - whole] += d * d;
     }
   }
   for (int64_t v = 0; v < V; ++v) {
     Wide::store(offs + v * W, off[v]);
     Wide::store(squares + v * W, square[v]);
   }
-  for (int64_t j = 0; whole + j < n; ++j) {
-    const real d = x[whole + j] - shift;
-    offs[j] += d;
-    squares[j] += d * d;
+  for (int64_t j = 0; j < LANES; ++j) {
+    offs[j] += tail[j];
+    squares[j] += tail_square[j];
   }
   const double rest = add_lanes(offs);
-  const double left = rest / n;
-  merge(into, n, shift + left, add_lanes(squares) - left * rest);
+  const double left = rest / count;
+  merge(into, count, shift + left, add_lanes(squares) - left * rest);
 }
 
 // Mean and sum of squared deviations of a tile, written to mean[c] and m2[c] of its channels.
@@ -110,12 +125,14 @@ static inline void norm_moments_kernel(
     const NormLayout& at, const NormTile& tile, const real* x, double* lanes, double* mean,
     double* m2) {
   if (at.inner > 1) {
+    const int64_t most = pieces_of_run(at.inner), stride = at.C * at.inner;
     for (int64_t c = tile.c_begin; c < tile.c_end; ++c) {
       Moments all = {};
-      for (int64_t o = tile.outer_begin; o < tile.outer_end; ++o) {
+      for (int64_t o = tile.outer_begin; o < tile.outer_end; o += most) {
+        const int64_t pieces = tile.outer_end - o < most ? tile.outer_end - o : most;
         const real* row = x + (o * at.C + c) * at.inner;
         for (int64_t i = 0; i < at.inner; i += kRun) {
-          merge_run(row + i, at.inner - i < kRun ? at.inner - i : kRun, all);
+          merge_run(row + i, at.inner - i < kRun ? at.inner - i : kRun, pieces, stride, all);
         }
       }
       mean[c] = all.mean;

@@ -27,22 +27,26 @@ static inline void add_rows(
   for (int64_t i = 0; i < V * L; ++i) into[i] += sums[i];
 }
 
-// The same over n <= kRun adjacent values of one channel.
-static inline double sum_run(const real* g, const real* x, real shift, int64_t n) {
+// The same over `pieces` times n adjacent values of one channel, `stride` apart.
+static inline double sum_run(
+    const real* g, const real* x, real shift, int64_t n, int64_t pieces, int64_t stride) {
   constexpr int64_t V = LANES / W;
   const int64_t whole = n - n % LANES;
   vec sum[V] = {};
-  for (int64_t i = 0; i < whole; i += LANES) {
-    for (int64_t v = 0; v < V; ++v) {
-      const vec value = Wide::load(g + i + v * W);
-      sum[v] += x == nullptr ? value : value * (Wide::load(x + i + v * W) - shift);
+  real sums[LANES], tail[LANES] = {};
+  for (int64_t at = 0; at < pieces * stride; at += stride) {
+    for (int64_t i = at; i < at + whole; i += LANES) {
+      for (int64_t v = 0; v < V; ++v) {
+        const vec value = Wide::load(g + i + v * W);
+        sum[v] += x == nullptr ? value : value * (Wide::load(x + i + v * W) - shift);
+      }
+    }
+    for (int64_t i = at + whole, j = 0; i < at + n; ++i, ++j) {
+      tail[j] += x == nullptr ? g[i] : g[i] * (x[i] - shift);
     }
   }
-  real sums[LANES];
   for (int64_t v = 0; v < V; ++v) Wide::store(sums + v * W, sum[v]);
-  for (int64_t j = 0, i = whole; i < n; ++i, ++j) {
-    sums[j] += x == nullptr ? g[i] : g[i] * (x[i] - shift);
-  }
+  for (int64_t j = 0; j < LANES; ++j) sums[j] += tail[j];
   return add_lanes(sums);
 }
 
@@ -52,15 +56,17 @@ static inline void norm_weighted_sum_sums_kernel(
     const NormLayout& at, const NormTile& tile, const real* g, const real* const* xs,
     const real* const* shifts, int64_t S, double* lanes, double* sums, int64_t stride) {
   if (at.inner > 1) {
+    const int64_t most = pieces_of_run(at.inner), apart = at.C * at.inner;
     for (int64_t c = tile.c_begin; c < tile.c_end; ++c) {
       for (int64_t s = 0; s < S; ++s) sums[s * stride + c] = 0;
-      for (int64_t o = tile.outer_begin; o < tile.outer_end; ++o) {
+      for (int64_t o = tile.outer_begin; o < tile.outer_end; o += most) {
+        const int64_t pieces = tile.outer_end - o < most ? tile.outer_end - o : most;
         for (int64_t i = 0; i < at.inner; i += kRun) {
           const int64_t from = (o * at.C + c) * at.inner + i;
           const int64_t n = at.inner - i < kRun ? at.inner - i : kRun;
           for (int64_t s = 0; s < S; ++s) {
             const real* x = xs[s] == nullptr ? nullptr : xs[s] + from;
-            sums[s * stride + c] += sum_run(g + from, x, shifts[s][c], n);
+            sums[s * stride + c] += sum_run(g + from, x, shifts[s][c], n, pieces, apart);
           }
         }
       }
