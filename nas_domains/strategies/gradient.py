@@ -121,7 +121,8 @@ class GradientSearch:
         return training_loss(self.context, full_precision(output), y)
 
     def _weight_step(self, x: Tensor, y: Tensor) -> Tensor:
-        loss = self._loss(x, y)
+        with fixed(self.alphas):
+            loss = self._loss(x, y)
         # Only the weights: a gradient left in the architecture parameters would be one of
         # training data.
         gradients = torch.autograd.grad(loss, self.weights, allow_unused=True)
@@ -138,7 +139,8 @@ class GradientSearch:
             if self.settings.second_order:
                 loss, gradients = self._unrolled(x, y, x_val, y_val, rate)
             else:
-                loss = self._loss(x_val, y_val)
+                with fixed(self.weights):
+                    loss = self._loss(x_val, y_val)
                 gradients = list(torch.autograd.grad(loss, self.alphas))
         for alpha, gradient in zip(self.alphas, gradients, strict=True):
             alpha.grad = gradient
@@ -329,6 +331,18 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
     finally:
         for norm, was in zip(norms, tracked, strict=True):
             norm.track_running_stats = was
+
+
+@contextmanager
+def fixed(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Parameters that need no gradient, so that an op that could compute one does not."""
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
 
 
 @contextmanager
