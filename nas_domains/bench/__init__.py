@@ -14,8 +14,8 @@ from ..core.files import write_atomic, write_json
 
 __all__ = ["names", "render", "run"]
 
-# A benchmark is a module with measure(rounds, device), and either SAMPLE, or NAME and check(device).
-# One whose measure returns {"rows": ...} brings render(result) and draw(result, path) too.
+# A benchmark is a module with measure(rounds, device) and either SAMPLE, or NAME and check(device).
+# Where measure returns {"rows": ...}, it brings render(result) and draw(result, path) too.
 _ENTRIES = {
     "sample-paths": "nas_domains.bench.sample_paths",
     "weighted-sum": "nas_domains.bench.weighted_sum",
