@@ -14,7 +14,7 @@ from ..core.files import write_atomic, write_json
 
 __all__ = ["names", "render", "run"]
 
-# A benchmark is a module with measure(rounds, device) and either SAMPLE, or NAME and check(device).
+# A benchmark is a module with measure(rounds, device) and SAMPLE, or else NAME and check(device).
 # Where measure returns {"rows": ...}, it brings render(result) and draw(result, path) too.
 _ENTRIES = {
     "sample-paths": "nas_domains.bench.sample_paths",
