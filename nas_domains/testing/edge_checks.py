@@ -16,10 +16,13 @@ __all__ = [
     "DARTS",
     "NASBENCH201",
     "EdgeCase",
+    "by_formula",
+    "by_op",
     "check_mixed_edge",
     "check_values",
     "every_branch",
     "tensors",
+    "values_and_gradients",
 ]
 
 DARTS = (
@@ -107,12 +110,13 @@ def by_op(case: EdgeCase, inputs: Sequence[Tensor], given: Tensors) -> Tensor:
     return ops.mixed_edge(x, w, params, case.branches, case.stride, mean=mean, var=var)[0]
 
 
-def _all(
+def values_and_gradients(
     call: Callable[[EdgeCase, Sequence[Tensor], Tensors], Tensor],
     case: EdgeCase,
     inputs: Sequence[Tensor],
     given: Tensors,
 ) -> list[Tensor]:
+    """Returns the output and the gradients of all inputs, for given["g"]."""
     leaves = [t.detach().clone().requires_grad_() for t in inputs]
     y = call(case, leaves, given)
     if not y.requires_grad:
@@ -136,13 +140,13 @@ def check_values(case: EdgeCase, dtype: torch.dtype, seed: int = 0) -> None:
             than 64 roundings.
     """
     inputs, given = tensors(case, dtype, seed)
-    exact = _all(
+    exact = values_and_gradients(
         by_formula, case, [t.double() for t in inputs], {k: t.double() for k, t in given.items()}
     )
     # Without oneDNN, whose strided depthwise gradients write out of bounds on some shapes.
     with torch.backends.mkldnn.flags(enabled=False):
-        plain = _all(by_formula, case, inputs, given)
-    ours = _all(by_op, case, inputs, given)
+        plain = values_and_gradients(by_formula, case, inputs, given)
+    ours = values_and_gradients(by_op, case, inputs, given)
     names = ["y", "dx", "dw", *(f"dparams[{i}]" for i in range(len(inputs) - 2))]
     floor = 64 * torch.finfo(dtype).eps
     # Few values a channel make a batch norm's gradient a difference of nearly equal terms.
