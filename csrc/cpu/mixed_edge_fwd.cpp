@@ -8,8 +8,6 @@
 namespace nas::edge {
 namespace {
 
-constexpr int64_t LANES_OF_SHAPE = LANES;
-
 template <class R>
 using GroupFn = void (*)(const Args<R>&, int64_t, const Scratch<R>&);
 
@@ -141,8 +139,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> mixed_edge_fwd_cpu(
   const int64_t stages = plan.stages.size();
   // Batch statistics need all of z before any of y.
   const bool holds = keep || training;
-  Tensor z = torch::stable::new_empty(
-      x, {holds ? stages : 0, s.groups, s.blocks, s.out_pixels(), LANES_OF_SHAPE});
+  Tensor z =
+      torch::stable::new_empty(x, {holds ? stages : 0, s.groups, s.blocks, s.out_pixels(), LANES});
   Tensor batch_mean = torch::stable::new_empty(x, {training ? plan.norms : 0, C});
   Tensor batch_var = torch::stable::new_empty(x, {training ? plan.norms : 0, C});
   dispatch_real(x.scalar_type(), [&](auto real) {
@@ -153,7 +151,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> mixed_edge_fwd_cpu(
     forward<R>(plan, weights, x, w, training, eps, m, v, y, holds ? &z : nullptr);
   });
   if (!keep) {
-    z = torch::stable::new_empty(x, {0, s.groups, s.blocks, s.out_pixels(), LANES_OF_SHAPE});
+    z = torch::stable::new_empty(x, {0, s.groups, s.blocks, s.out_pixels(), LANES});
   }
   return {y, batch_mean, batch_var, z};
 }

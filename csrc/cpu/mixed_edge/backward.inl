@@ -44,7 +44,7 @@ static void pool_sums(
   for (int64_t k = 0; k < a.branch_count; ++k) {
     const edge::Branch& branch = a.branches[k];
     double* row = sums_of(a, edge::SUM_BRANCH + k, group) + lane;
-    if (branch.kind == edge::Kind::avg_pool_plain) plain = row;
+    if (branch.kind == edge::Kind::avg_pool_plain && a.needs_dw) plain = row;
     const int which = branch.kind == edge::Kind::avg_pool;
     if (!which && branch.kind != edge::Kind::max_pool) continue;
     to[which] = row;
@@ -103,7 +103,7 @@ static inline void edge_sums_kernel(
       for (int64_t k = 0; k < a.branch_count; ++k) {
         const edge::Branch& branch = a.branches[k];
         double* to = sums_of(a, edge::SUM_BRANCH + k, group) + lane;
-        if (branch.kind == edge::Kind::skip) dot(g, x, vec{}, pixels, to);
+        if (branch.kind == edge::Kind::skip && a.needs_dw) dot(g, x, vec{}, pixels, to);
         if (branch.kind == edge::Kind::convolution) {
           const vec mean = load(a.mean + branch.norm * s.lanes() + lane);
           dot(g, z_of(a, scratch, branch.stage, group) + base, mean, pixels, to);

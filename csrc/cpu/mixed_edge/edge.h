@@ -81,7 +81,6 @@ struct Args {
   int64_t stage_count;
   const Branch* branches;
   int64_t branch_count;
-  int64_t norm_count;
   bool training;
 
   Tiling out_tiling;    // of an output row

@@ -180,7 +180,6 @@ Args<R> make_args(
   a.stage_count = plan.stages.size();
   a.branches = plan.branches.data();
   a.branch_count = plan.branches.size();
-  a.norm_count = plan.norms;
   a.training = training;
   a.out_tiling = {plan.out_sizes.data(), static_cast<int64_t>(plan.out_sizes.size())};
   for (int i = 0; i < 2; ++i) {
