@@ -115,3 +115,8 @@ def one_sentence(text: str, *named: str) -> None:
     assert not re.search(r"[.!?]\s+[A-Z]", text), text
     for name in named:
         assert name in text, f"{name!r} is not named in: {text}"
+
+
+def naive(mixed, x, weights):
+    """The weighted sum of a mixed operation's candidates, one by one."""
+    return sum(w * m(x) for w, m in zip(weights, mixed.candidates.values(), strict=True))

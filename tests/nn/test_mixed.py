@@ -3,21 +3,9 @@
 import pytest
 import torch
 
-from nas_domains import ops
 from nas_domains.nn.candidates import DARTS, NASBENCH201
 from nas_domains.nn.mixed import MixedOp
-
-
-@pytest.fixture(params=["reference", "native"])
-def backend(request):
-    if request.param not in ops.available():
-        pytest.skip(f"the {request.param} backend is not here")
-    with ops.backend(request.param):
-        yield request.param
-
-
-def naive(mixed, x, weights):
-    return sum(w * m(x) for w, m in zip(weights, mixed.candidates.values(), strict=True))
+from tests.make import naive
 
 
 @pytest.mark.parametrize("candidates", [DARTS, NASBENCH201], ids=["darts", "nasbench201"])

@@ -11,16 +11,9 @@ from nas_domains.nn import normed
 from nas_domains.nn.candidates import DARTS, NASBENCH201
 from nas_domains.nn.mixed import MixedOp
 from nas_domains.nn.normed import split, update_running
+from tests.make import naive
 
 EPS = torch.finfo(torch.float32).eps
-
-
-@pytest.fixture(params=["reference", "native"])
-def backend(request):
-    if request.param not in ops.available():
-        pytest.skip(f"the {request.param} backend is not here")
-    with ops.backend(request.param):
-        yield request.param
 
 
 def generic(*arguments):
@@ -28,10 +21,6 @@ def generic(*arguments):
     mixed = MixedOp(*arguments)
     mixed.fused = None
     return mixed
-
-
-def naive(mixed, x, weights):
-    return sum(w * m(x) for w, m in zip(weights, mixed.candidates.values(), strict=True))
 
 
 def sides(dims):
