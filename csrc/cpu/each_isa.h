@@ -26,7 +26,11 @@
 #include <immintrin.h>
 
 #pragma GCC push_options
+#if NAS_EMULATE_AVX512
+#pragma GCC target("avx2,fma")
+#else
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,fma")
+#endif
 #define NAS_VECTOR_BYTES 64
 namespace nas::avx512 {
 #include "each_real.h"

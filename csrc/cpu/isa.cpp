@@ -41,12 +41,12 @@ bool isa_supported(Isa isa) {
 #if NAS_X86_TARGETS
   // The features named here are those of the target pragmas in each_isa.h.
   __builtin_cpu_init();
-  if (isa == Isa::avx512) {
+  if (isa == Isa::avx512 && !NAS_EMULATE_AVX512) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("fma");
   }
-  if (isa == Isa::avx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (isa != Isa::portable) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
   return isa == Isa::portable;
 }

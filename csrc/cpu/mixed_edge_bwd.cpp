@@ -285,7 +285,8 @@ std::tuple<Tensor, Tensor, std::vector<Tensor>> mixed_edge_bwd_cpu(
     torch::stable::zero_(grad);
     dparams.push_back(grad);
   }
-  Tensor du = torch::stable::new_empty(x, {needs.between, s.groups, s.out_map()});
+  // Kept like the threads' memory: between two passes it holds maps of the whole batch.
+  static thread_local Buffer du;
   dispatch_real(x.scalar_type(), [&](auto real) {
     using R = decltype(real);
     const Weights<R> weights(plan, own, true);
@@ -294,7 +295,7 @@ std::tuple<Tensor, Tensor, std::vector<Tensor>> mixed_edge_bwd_cpu(
     a.g = data<R>(g);
     a.dx = needs_dx ? mutable_data<R>(dx) : nullptr;
     a.z = const_cast<R*>(data<R>(z));
-    a.du = mutable_data<R>(du);
+    a.du = static_cast<R*>(du.get(needs.between * s.groups * s.out_map() * sizeof(R)));
     Backward<R> backward(plan, a, needs, data<R>(mean), data<R>(var), eps);
     backward.run(needs_dw ? mutable_data<R>(dw) : nullptr, grads);
     grads.reduce();
@@ -308,6 +309,7 @@ std::tuple<Tensor, Tensor, std::vector<Tensor>> mixed_edge_bwd_cpu(
       }
     });
   });
+  du.trim();
   return {dx, dw, dparams};
 }
 

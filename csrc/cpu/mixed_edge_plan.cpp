@@ -60,9 +60,13 @@ Stage reduction() {
 // Widths of segments with the least work: each costs its width and a little more. As many pixels
 // as fit the registers; few widths where speed is not what counts, as each is compiled on its own.
 std::vector<uint8_t> tile(int64_t width, size_t bytes) {
+#ifdef __SANITIZE_ADDRESS__
+  const int64_t widest = 4;
+#else
   const int64_t widest = bytes == 8 || active_isa() == Isa::portable ? 4
                          : active_isa() == Isa::avx2                 ? 8
                                                                      : 16;
+#endif
   constexpr int64_t kSizes[] = {1, 4, 7, 8, 14, 16};
   std::vector<int64_t> cost(width + 1, 0), last(width + 1, 0);
   for (int64_t w = 1; w <= width; ++w) {

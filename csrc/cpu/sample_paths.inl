@@ -13,11 +13,11 @@ typedef int16_t i16v NAS_LANES(int16_t);
 // Products of the lower 32 bits of each lane; the upper ones are ignored. The masks of AVX-512
 // keep all lanes: GCC 12 warns of what the forms without one leave undefined.
 static inline u64v multiply_lower(u64v a, u64v b) {
-#if NAS_X86_TARGETS && NAS_VECTOR_BYTES == 64
+#if NAS_X86_TARGETS && NAS_VECTOR_BYTES == 64 && !NAS_EMULATE_AVX512
   return (u64v)_mm512_maskz_mul_epu32(0xFF, (__m512i)a, (__m512i)b);
 #elif NAS_X86_TARGETS && NAS_VECTOR_BYTES == 32
   return (u64v)_mm256_mul_epu32((__m256i)a, (__m256i)b);
-#elif NAS_X86_TARGETS
+#elif NAS_X86_TARGETS && NAS_VECTOR_BYTES == 16
   return (u64v)_mm_mul_epu32((__m128i)a, (__m128i)b);
 #else
   return (a & 0xFFFFFFFF) * (b & 0xFFFFFFFF);
@@ -26,11 +26,11 @@ static inline u64v multiply_lower(u64v a, u64v b) {
 
 // Upper halves of the products of 16-bit lanes.
 static inline u16v multiply_upper16(u16v a, u16v b) {
-#if NAS_X86_TARGETS && NAS_VECTOR_BYTES == 64
+#if NAS_X86_TARGETS && NAS_VECTOR_BYTES == 64 && !NAS_EMULATE_AVX512
   return (u16v)_mm512_maskz_mulhi_epu16(0xFFFFFFFF, (__m512i)a, (__m512i)b);
 #elif NAS_X86_TARGETS && NAS_VECTOR_BYTES == 32
   return (u16v)_mm256_mulhi_epu16((__m256i)a, (__m256i)b);
-#elif NAS_X86_TARGETS
+#elif NAS_X86_TARGETS && NAS_VECTOR_BYTES == 16
   return (u16v)_mm_mulhi_epu16((__m128i)a, (__m128i)b);
 #else
   u16v upper;

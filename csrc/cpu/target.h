@@ -7,3 +7,11 @@
 #else
 #define NAS_X86_TARGETS 0
 #endif
+
+// With the address sanitizer the vectors of AVX-512 are made of two of AVX2, so that the kernels'
+// reads and writes in that width are checked on every machine.
+#if NAS_X86_TARGETS && defined(__SANITIZE_ADDRESS__)
+#define NAS_EMULATE_AVX512 1
+#else
+#define NAS_EMULATE_AVX512 0
+#endif

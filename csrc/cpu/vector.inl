@@ -23,7 +23,9 @@ static NAS_INLINE vec splat(real v) {
 
 // a * b + c, rounded once where the instruction set can.
 static NAS_INLINE vec fma(vec a, vec b, vec c) {
-#if NAS_VECTOR_BYTES == 64 && NAS_REAL_BYTES == 4
+#if NAS_VECTOR_BYTES == 64 && NAS_EMULATE_AVX512
+  return a * b + c;
+#elif NAS_VECTOR_BYTES == 64 && NAS_REAL_BYTES == 4
   return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 #elif NAS_VECTOR_BYTES == 64
   return (vec)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);

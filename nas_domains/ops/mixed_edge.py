@@ -257,6 +257,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     if ctx.training:
         mean, var = batch_mean, batch_var
     ctx.mark_non_differentiable(batch_mean, batch_var, z)
+    # Autograd would fill a tensor of zeros for the gradient of each, which nothing reads.
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(x, w, mean, var, z, *params)
 
 

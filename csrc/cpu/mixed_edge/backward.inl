@@ -13,29 +13,35 @@ static NAS_INLINE double* sums_of(const edge::Args<real>& a, int64_t row, int64_
   return a.sums + (row * a.shape.groups + group) * a.shape.lanes();
 }
 
-// sum of g * (map - mean) over the pixels of one vector's lanes.
-static NAS_INLINE void dot(const real* g, const real* map, vec mean, int64_t pixels, double* to) {
+// Adds the sum of g * (map - mean) over the pixels of one vector's lanes, which lie g_pixel and
+// map_pixel apart.
+static NAS_INLINE void dot(
+    const real* g, int64_t g_pixel, const real* map, int64_t map_pixel, vec mean, int64_t pixels,
+    double* to) {
   constexpr int64_t RUN = 256;
   for (int64_t px = 0; px < pixels;) {
     const int64_t end = px + RUN < pixels ? px + RUN : pixels;
     vec sums[2] = {};
+    const auto add = [&](auto set, int64_t at) NAS_LAMBDA {
+      constexpr int SET = decltype(set)::value;
+      const vec value = load(map + at * map_pixel) - mean;
+      sums[SET] = fma(load(g + at * g_pixel), value, sums[SET]);
+    };
     for (; px + 2 <= end; px += 2) {
-      sums[0] = fma(load(g + px * LANES), load(map + px * LANES) - mean, sums[0]);
-      sums[1] = fma(load(g + (px + 1) * LANES), load(map + (px + 1) * LANES) - mean, sums[1]);
+      add(Int<0>{}, px);
+      add(Int<1>{}, px + 1);
     }
-    for (; px < end; ++px) {
-      sums[0] = fma(load(g + px * LANES), load(map + px * LANES) - mean, sums[0]);
-    }
+    if (px < end) add(Int<0>{}, px++);
     add_lanes(to, sums[0] + sums[1]);
   }
 }
 
 template <int S>
 static void pool_sums(
-    const edge::Args<real>& a, int64_t group, const real* x, const real* g, int64_t block,
-    int64_t v) {
+    const edge::Args<real>& a, int64_t group, View x, View g, int64_t block, int64_t v) {
   const edge::Shape& s = a.shape;
   const int64_t lane = block * LANES + v;
+  const real* g_at = g.at + block * g.block + v;
   double* to[2] = {};
   vec centre[2] = {};
   double unused[W];
@@ -53,9 +59,9 @@ static void pool_sums(
   for (int64_t h = 0; h < s.out_height; ++h) {
     vec sums[3] = {};
     pool_row<S>(
-        x, s.height, s.width, s.out_width, h,
+        x.at + block * x.block + v, x.pixel, s.height, s.width, s.out_width, h,
         [&](int64_t j, vec largest, vec mean, vec) NAS_LAMBDA {
-          const vec here = load(g + (h * s.out_width + j) * LANES);
+          const vec here = load(g_at + (h * s.out_width + j) * g.pixel);
           sums[0] = fma(here, largest - centre[0], sums[0]);
           sums[1] = fma(here, mean - centre[1], sums[1]);
           sums[2] = fma(here, mean, sums[2]);
@@ -82,19 +88,18 @@ static inline void edge_sums_kernel(
     const edge::Args<real>& a, int64_t group, const edge::Scratch<real>& scratch) {
   const edge::Shape& s = a.shape;
   const int64_t pixels = s.out_pixels();
-  to_map(s, group, pixels, a.g, scratch.g);
-  to_map(s, group, s.pixels(), a.x, scratch.x);
+  const View g = view_of(s, group, pixels, a.g, scratch.g);
+  const View x = view_of(s, group, s.pixels(), a.x, scratch.x);
   const bool pools = has_pools(a);
   for (int64_t b = 0; b < s.blocks; ++b) {
     for (int64_t v = 0; v < LANES; v += W) {
       const int64_t lane = b * LANES + v, base = b * pixels * LANES + v;
-      const real* g = scratch.g + base;
-      const real* x = scratch.x + b * s.pixels() * LANES + v;
+      const real* g_at = g.at + b * g.block + v;
       double* total = sums_of(a, edge::SUM_G, group) + lane;
       for (int64_t px = 0; px < pixels;) {
         const int64_t end = px + 256 < pixels ? px + 256 : pixels;
         vec sum = {};
-        for (; px < end; ++px) sum += load(g + px * LANES);
+        for (; px < end; ++px) sum += load(g_at + px * g.pixel);
         add_lanes(total, sum);
       }
       if (pools) {
@@ -103,10 +108,13 @@ static inline void edge_sums_kernel(
       for (int64_t k = 0; k < a.branch_count; ++k) {
         const edge::Branch& branch = a.branches[k];
         double* to = sums_of(a, edge::SUM_BRANCH + k, group) + lane;
-        if (branch.kind == edge::Kind::skip && a.needs_dw) dot(g, x, vec{}, pixels, to);
+        if (branch.kind == edge::Kind::skip && a.needs_dw) {
+          dot(g_at, g.pixel, x.at + b * x.block + v, x.pixel, vec{}, pixels, to);
+        }
         if (branch.kind == edge::Kind::convolution) {
           const vec mean = load(a.mean + branch.norm * s.lanes() + lane);
-          dot(g, z_of(a, scratch, branch.stage, group) + base, mean, pixels, to);
+          const real* z = z_of(a, scratch, branch.stage, group) + base;
+          dot(g_at, g.pixel, z, LANES, mean, pixels, to);
         }
       }
     }
@@ -161,8 +169,8 @@ static void pointwise_back(
 // Backward of one stage of one group: adds to the gradients of its weights where wanted, and to
 // dx, the gradient of its input u, where that is not null. g: gradient of its normalised output.
 static void stage_back(
-    const edge::Args<real>& a, int64_t stage, int64_t group, const real* g, const real* u,
-    real* dx, const edge::Grads<real>& grads, const edge::Scratch<real>& scratch) {
+    const edge::Args<real>& a, int64_t stage, int64_t group, View g, const real* u, real* dx,
+    const edge::Grads<real>& grads, const edge::Scratch<real>& scratch) {
   const edge::Shape& s = a.shape;
   const edge::Stage& t = a.stages[stage];
   const bool params = a.needs_params[stage];
@@ -181,10 +189,11 @@ static void stage_back(
         const int64_t at = b * out_stride + top * s.out_width * LANES + v;
         const vec c0 = load(gradient + lane), c1 = load(gradient + s.lanes() + lane);
         const vec c2 = load(gradient + 2 * s.lanes() + lane);
+        const real* from = g.at + b * g.block + top * s.out_width * g.pixel + v;
         real* to = scratch.dz + b * stride + v;
         for (int64_t px = 0; px < n; ++px) {
           const vec scaled = fma(c1, load(z + at + px * LANES), c2);
-          store(to + px * LANES, fma(c0, load(g + at + px * LANES), scaled));
+          store(to + px * LANES, fma(c0, load(from + px * g.pixel), scaled));
         }
       }
     }
@@ -243,7 +252,7 @@ static inline void edge_back_second_kernel(
   const edge::Shape& s = a.shape;
   const int64_t lanes = s.lanes(), pixels = s.out_pixels();
   const bool last = group == s.groups - 1;
-  to_map(s, group, pixels, a.g, scratch.g);
+  const View g = view_of(s, group, pixels, a.g, scratch.g);
   for (int64_t i = 0; i < a.stage_count; ++i) {
     if (a.stages[i].first || !a.needs_branch[a.stages[i].branch]) continue;
     const int64_t slot = a.du_slot[i - 1];
@@ -252,11 +261,11 @@ static inline void edge_back_second_kernel(
         s, z_of(a, scratch, i - 1, group), a.scale.of(last) + row, a.bias.of(last) + row,
         scratch.u);
     if (slot < 0) {
-      stage_back(a, i, group, scratch.g, scratch.u, nullptr, grads, scratch);
+      stage_back(a, i, group, g, scratch.u, nullptr, grads, scratch);
       continue;
     }
     clear(scratch.dx, s.out_map());
-    stage_back(a, i, group, scratch.g, scratch.u, scratch.dx, grads, scratch);
+    stage_back(a, i, group, g, scratch.u, scratch.dx, grads, scratch);
     real* du = a.du + (slot * s.groups + group) * s.out_map();
     double* sum = sums_of(a, edge::sum_between(a.branch_count, slot), group);
     double* product = sums_of(a, edge::sum_between(a.branch_count, slot) + 1, group);
@@ -283,16 +292,15 @@ static inline void edge_back_second_kernel(
 
 // Adds what flows back through the pools and the skip connection.
 template <int S>
-static void window_back(
-    const edge::Args<real>& a, int64_t group, const edge::Scratch<real>& scratch) {
+static void window_back(const edge::Args<real>& a, int64_t group, View x, View g, real* dx_map) {
   const edge::Shape& s = a.shape;
   const int64_t lanes = s.lanes();
   const real* gradient = a.gradient.of(group == s.groups - 1);
   for (int64_t b = 0; b < s.blocks; ++b) {
     for (int64_t v = 0; v < LANES; v += W) {
-      const real* g = scratch.g + b * s.out_pixels() * LANES + v;
-      const real* x = scratch.x + b * s.pixels() * LANES + v;
-      real* dx = scratch.dx + b * s.pixels() * LANES + v;
+      const real* g_at = g.at + b * g.block + v;
+      const real* x_at = x.at + b * x.block + v;
+      real* dx = dx_map + b * s.pixels() * LANES + v;
       vec of_max[3] = {}, of_mean[3] = {};
       for (int64_t k = 0; k < a.branch_count; ++k) {
         const edge::Branch& branch = a.branches[k];
@@ -304,21 +312,21 @@ static void window_back(
         if (branch.kind == edge::Kind::avg_pool_plain) of_mean[0] += splat(a.w[k]);
         if (branch.kind == edge::Kind::skip) {
           for (int64_t px = 0; px < s.pixels(); ++px) {
-            store(
-                dx + px * LANES, fma(splat(a.w[k]), load(g + px * LANES), load(dx + px * LANES)));
+            const vec here = load(g_at + px * g.pixel);
+            store(dx + px * LANES, fma(splat(a.w[k]), here, load(dx + px * LANES)));
           }
         }
       }
       if (!has_pools(a)) continue;
       for (int64_t h = 0; h < s.out_height; ++h) {
-        const real* row = g + h * s.out_width * LANES;
+        const real* row = g_at + h * s.out_width * g.pixel;
         pool_back_row<S>(
-            x, s.height, s.width, s.out_width, h,
+            x_at, x.pixel, s.height, s.width, s.out_width, h,
             [&](int64_t j, vec largest) NAS_LAMBDA {
-              return fma(of_max[0], load(row + j * LANES), fma(of_max[1], largest, of_max[2]));
+              return fma(of_max[0], load(row + j * g.pixel), fma(of_max[1], largest, of_max[2]));
             },
             [&](int64_t j, vec mean) NAS_LAMBDA {
-              return fma(of_mean[0], load(row + j * LANES), fma(of_mean[1], mean, of_mean[2]));
+              return fma(of_mean[0], load(row + j * g.pixel), fma(of_mean[1], mean, of_mean[2]));
             },
             dx);
       }
@@ -331,16 +339,21 @@ static inline void edge_back_first_kernel(
     const edge::Args<real>& a, int64_t group, const edge::Grads<real>& grads,
     const edge::Scratch<real>& scratch) {
   const edge::Shape& s = a.shape;
-  to_map(s, group, s.out_pixels(), a.g, scratch.g);
-  to_map(s, group, s.pixels(), a.x, scratch.x);
-  real* dx = a.dx != nullptr ? scratch.dx : nullptr;
+  const View g = view_of(s, group, s.out_pixels(), a.g, scratch.g);
+  const View x = view_of(s, group, s.pixels(), a.x, scratch.x);
+  // The map of an image of LANES channels is the tensor's own memory.
+  const bool direct = s.channels == LANES;
+  real* dx = a.dx == nullptr ? nullptr : direct ? a.dx + group * s.map() : scratch.dx;
   if (dx != nullptr) clear(dx, s.map());
-  if (a.stage_count > 0) relu_map(scratch.x, scratch.u, s.map());
+  if (a.stage_count > 0) relu_map(s, x, s.pixels(), scratch.u);
   for (int64_t i = 0; i < a.stage_count; ++i) {
     if (!a.stages[i].first || (dx == nullptr && !a.needs_params[i])) continue;
     const int64_t slot = a.du_slot[i];
-    const real* g = slot < 0 ? scratch.g : a.du + (slot * s.groups + group) * s.out_map();
-    stage_back(a, i, group, g, scratch.u, dx, grads, scratch);
+    View dout = g;
+    if (slot >= 0) {
+      dout = view_of_map(a.du + (slot * s.groups + group) * s.out_map(), s.out_pixels());
+    }
+    stage_back(a, i, group, dout, scratch.u, dx, grads, scratch);
   }
   if (dx == nullptr) return;
   if (a.stage_count > 0) {
@@ -348,6 +361,6 @@ static inline void edge_back_first_kernel(
       store(dx + i, where((mask)(load(scratch.u + i) > vec{}), load(dx + i)));
     }
   }
-  s.stride == 1 ? window_back<1>(a, group, scratch) : window_back<2>(a, group, scratch);
-  from_map(s, group, s.pixels(), dx, a.dx);
+  s.stride == 1 ? window_back<1>(a, group, x, g, dx) : window_back<2>(a, group, x, g, dx);
+  if (!direct) from_map(s, group, s.pixels(), dx, a.dx);
 }

@@ -6,12 +6,14 @@ using edge::LANES;
 using edge::Tiling;
 
 // Calls f(Int<N>{}, column) for each segment of a row; the widths are those of tile() in
-// mixed_edge_plan.cpp.
+// mixed_edge_plan.cpp. Builds with the address sanitizer, whose checks take long to compile, have
+// the small ones only.
 template <class F>
 static NAS_INLINE void for_segments(Tiling tiling, const F& f) {
   int64_t column = 0;
   for (int64_t i = 0; i < tiling.count; ++i) {
     switch (tiling.sizes[i]) {
+#ifndef __SANITIZE_ADDRESS__
 #if NAS_VECTOR_BYTES == 64 && NAS_REAL_BYTES == 4
       case 16:
         f(Int<16>{}, column);
@@ -27,6 +29,7 @@ static NAS_INLINE void for_segments(Tiling tiling, const F& f) {
       case 7:
         f(Int<7>{}, column);
         break;
+#endif
 #endif
       case 4:
         f(Int<4>{}, column);
@@ -75,6 +78,20 @@ constexpr bool reads_column(int at, int n) {
   return false;
 }
 
+// The n-th of the columns [0, count) in the order in which they are added up. Neighbours of a 3x3
+// window add to the same sums, so they are taken from three places in turn: no addition waits for
+// the one before.
+template <int K, int D>
+constexpr int spread(int nth, int count) {
+  constexpr int STEP = K == 3 && D == 1 ? 3 : 1;
+  for (int start = 0; start < STEP; ++start) {
+    const int here = (count - start + STEP - 1) / STEP;
+    if (nth < here) return start + nth * STEP;
+    nth -= here;
+  }
+  return 0;
+}
+
 // Outputs [column, column + N) of output row `row`; in, weight and out at one vector's lanes.
 template <int K, int D, int S, int N>
 static NAS_INLINE void depthwise_segment(
@@ -92,8 +109,9 @@ static NAS_INLINE void depthwise_segment(
       constexpr int T = decltype(t)::value;
       taps[T] = load(weight + (r * K + T) * LANES);
     });
-    each<(N - 1) * S + 2 * P + 1>([&](auto c) NAS_LAMBDA {
-      constexpr int C = decltype(c)::value - P;
+    constexpr int COLUMNS = (N - 1) * S + 2 * P + 1;
+    each<COLUMNS>([&](auto c) NAS_LAMBDA {
+      constexpr int C = spread<K, D>(decltype(c)::value, COLUMNS) - P;
       if constexpr (reads_column<K, D, S>(C, N)) {
         if ((C >= 0 && C <= (N - 1) * S) || (first + C >= 0 && first + C < width)) {
           const vec v = load(p + C * LANES);
@@ -164,7 +182,7 @@ static NAS_INLINE void depthwise_back_segment(
       taps[T] = load(weight + (r * K + T) * LANES);
     });
     each<N + 2 * P>([&](auto c) NAS_LAMBDA {
-      constexpr int C = decltype(c)::value - P;
+      constexpr int C = spread<K, D>(decltype(c)::value, N + 2 * P) - P;
       if constexpr (flows_back<K, D, S, PARITY>(C, N)) {
         if ((C >= 0 && C < N) || (column + C >= 0 && column + C < out_width)) {
           const vec v = load(p + C * LANES);

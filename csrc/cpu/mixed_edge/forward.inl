@@ -86,17 +86,18 @@ static void run_stage(
 // Statistics of the two pools, whose batch norms are rows `largest` and `mean` (or -1).
 template <int S>
 static void pool_statistics(
-    const edge::Args<real>& a, int64_t group, const real* x, int64_t largest, int64_t mean) {
+    const edge::Args<real>& a, int64_t group, View x, int64_t largest, int64_t mean) {
   const edge::Shape& s = a.shape;
   for (int64_t b = 0; b < s.blocks; ++b) {
     for (int64_t v = 0; v < LANES; v += W) {
-      const real* in = x + b * s.pixels() * LANES + v;
+      const real* in = x.at + b * x.block + v;
       vec shift_max = {}, shift_mean = {};
       double total[4][W] = {};
       for (int64_t h = 0; h < s.out_height; ++h) {
         vec sums[4] = {};
         pool_row<S>(
-            in, s.height, s.width, s.out_width, h, [&](int64_t j, vec m, vec e, vec) NAS_LAMBDA {
+            in, x.pixel, s.height, s.width, s.out_width, h,
+            [&](int64_t j, vec m, vec e, vec) NAS_LAMBDA {
               if (h == 0 && j == 0) {
                 shift_max = m;
                 shift_mean = e;
@@ -138,14 +139,14 @@ static inline int64_t norm_of(const edge::Args<real>& a, edge::Kind kind) {
 static inline void edge_first_kernel(
     const edge::Args<real>& a, int64_t group, const edge::Scratch<real>& scratch) {
   const edge::Shape& s = a.shape;
-  to_map(s, group, s.pixels(), a.x, scratch.x);
+  const View x = view_of(s, group, s.pixels(), a.x, scratch.x);
   const int64_t largest = norm_of(a, edge::Kind::max_pool);
   const int64_t mean = norm_of(a, edge::Kind::avg_pool);
   if (a.training && (largest >= 0 || mean >= 0)) {
-    s.stride == 1 ? pool_statistics<1>(a, group, scratch.x, largest, mean)
-                  : pool_statistics<2>(a, group, scratch.x, largest, mean);
+    s.stride == 1 ? pool_statistics<1>(a, group, x, largest, mean)
+                  : pool_statistics<2>(a, group, x, largest, mean);
   }
-  if (a.stage_count > 0) relu_map(scratch.x, scratch.u, s.map());
+  if (a.stage_count > 0) relu_map(s, x, s.pixels(), scratch.u);
   for (int64_t i = 0; i < a.stage_count; ++i) {
     if (a.stages[i].first) run_stage(a, i, group, scratch.u, scratch);
   }
@@ -166,9 +167,12 @@ static inline void edge_second_kernel(
   }
 }
 
-// y from the outputs of all branches.
+// y from x and the outputs of all branches: block b and pixel px at y + b * y_block + px *
+// y_pixel.
 template <int S>
-static void combine(const edge::Args<real>& a, int64_t group, const edge::Scratch<real>& scratch) {
+static void combine(
+    const edge::Args<real>& a, int64_t group, const edge::Scratch<real>& scratch, View x, real* y,
+    int64_t y_block, int64_t y_pixel) {
   const edge::Shape& s = a.shape;
   const int64_t lanes = s.lanes();
   const real *of_max = nullptr, *of_x = nullptr;
@@ -203,9 +207,10 @@ static void combine(const edge::Args<real>& a, int64_t group, const edge::Scratc
       const vec fx = of_x != nullptr ? load(of_x + lane) : vec{};
       vec fa = {};
       for (int64_t k = 0; k < means; ++k) fa += load(of_mean[k] + lane);
-      const real* in = scratch.x + b * s.pixels() * LANES + v;
-      const auto emit = [&](int64_t px, vec y) NAS_LAMBDA {
-        vec even = y, odd = {};
+      const real* in = x.at + b * x.block + v;
+      real* out = y + b * y_block + v;
+      const auto emit = [&](int64_t px, vec sum) NAS_LAMBDA {
+        vec even = sum, odd = {};
         int64_t k = 0;
         for (; k + 2 <= convolutions; k += 2) {
           even = fma(load(factors[k] + lane), load(maps[k] + base + px * LANES), even);
@@ -213,21 +218,21 @@ static void combine(const edge::Args<real>& a, int64_t group, const edge::Scratc
         }
         if (k < convolutions)
           even = fma(load(factors[k] + lane), load(maps[k] + base + px * LANES), even);
-        store(scratch.g + base + px * LANES, even + odd);
+        store(out + px * y_pixel, even + odd);
       };
       for (int64_t h = 0; h < s.out_height; ++h) {
         const int64_t row = h * s.out_width;
-        const auto with_x = [&](int64_t px, vec y) NAS_LAMBDA {
-          return of_x == nullptr ? y : fma(fx, load(in + px * LANES), y);
+        const auto with_x = [&](int64_t px, vec sum) NAS_LAMBDA {
+          return of_x == nullptr ? sum : fma(fx, load(in + px * x.pixel), sum);
         };
         if (of_max != nullptr || means > 0) {
           pool_row<S>(
-              in, s.height, s.width, s.out_width, h,
+              in, x.pixel, s.height, s.width, s.out_width, h,
               [&](int64_t j, vec largest, vec mean, vec) NAS_LAMBDA {
-                vec y = constant;
-                if (of_max != nullptr) y = fma(fm, largest, y);
-                if (means > 0) y = fma(fa, mean, y);
-                emit(row + j, with_x(row + j, y));
+                vec sum = constant;
+                if (of_max != nullptr) sum = fma(fm, largest, sum);
+                if (means > 0) sum = fma(fa, mean, sum);
+                emit(row + j, with_x(row + j, sum));
               });
         } else {
           for (int64_t j = 0; j < s.out_width; ++j) emit(row + j, with_x(row + j, constant));
@@ -235,12 +240,17 @@ static void combine(const edge::Args<real>& a, int64_t group, const edge::Scratc
       }
     }
   }
-  from_map(s, group, s.out_pixels(), scratch.g, a.y);
 }
 
 static inline void edge_combine_kernel(
     const edge::Args<real>& a, int64_t group, const edge::Scratch<real>& scratch) {
-  // In evaluation the map of x still lies there from the first stage.
-  if (a.training) to_map(a.shape, group, a.shape.pixels(), a.x, scratch.x);
-  a.shape.stride == 1 ? combine<1>(a, group, scratch) : combine<2>(a, group, scratch);
+  const edge::Shape& s = a.shape;
+  const View x = view_of(s, group, s.pixels(), a.x, scratch.x);
+  const bool direct = in_blocks(s);
+  real* y = direct ? a.y + group * s.out_map() : scratch.g;
+  const int64_t block = direct ? LANES : s.out_pixels() * LANES;
+  const int64_t pixel = direct ? s.channels : LANES;
+  s.stride == 1 ? combine<1>(a, group, scratch, x, y, block, pixel)
+                : combine<2>(a, group, scratch, x, y, block, pixel);
+  if (!direct) from_map(s, group, s.out_pixels(), y, a.y);
 }

@@ -29,12 +29,12 @@ static NAS_INLINE void for_runs(const edge::Shape& s, int64_t group, int64_t pix
   const int64_t present = images(s, group);
   for (int64_t image = 0; image < present; ++image) {
     const int64_t base = (group * s.pack + image) * pixels * s.channels;
-    for (int64_t b = 0; b < s.blocks; ++b) {
-      const int64_t channel = b * LANES;
-      const int64_t n = s.channels - channel < LANES ? s.channels - channel : LANES;
-      const int64_t at = b * pixels * LANES + image * s.channels;
-      for (int64_t px = 0; px < pixels; ++px) {
-        f(base + px * s.channels + channel, at + px * LANES, n);
+    for (int64_t px = 0; px < pixels; ++px) {
+      for (int64_t b = 0; b < s.blocks; ++b) {
+        const int64_t channel = b * LANES;
+        const int64_t n = s.channels - channel < LANES ? s.channels - channel : LANES;
+        const int64_t at = (b * pixels + px) * LANES + image * s.channels;
+        f(base + px * s.channels + channel, at, n);
       }
     }
   }
@@ -59,8 +59,38 @@ static void from_map(
   });
 }
 
-static void relu_map(const real* from, real* to, int64_t n) {
-  for (int64_t i = 0; i < n; i += W) store(to + i, relu(load(from + i)));
+// A group's values where they lie: those of block b and pixel px at `at + b * block + px * pixel`.
+struct View {
+  const real* at;
+  int64_t block, pixel;
+};
+
+static NAS_INLINE View view_of_map(const real* map, int64_t pixels) {
+  return {map, pixels * LANES, LANES};
+}
+
+// Whether a tensor in channels-last can be read in blocks of LANES as it is.
+static NAS_INLINE bool in_blocks(const edge::Shape& s) {
+  return s.channels % LANES == 0;
+}
+
+// A group of a tensor, as it lies there or copied into a map in `memory`.
+static NAS_INLINE View
+view_of(const edge::Shape& s, int64_t group, int64_t pixels, const real* tensor, real* memory) {
+  if (in_blocks(s)) return {tensor + group * pixels * s.channels, LANES, s.channels};
+  to_map(s, group, pixels, tensor, memory);
+  return view_of_map(memory, pixels);
+}
+
+static void relu_map(const edge::Shape& s, View from, int64_t pixels, real* to) {
+  for (int64_t b = 0; b < s.blocks; ++b) {
+    for (int64_t px = 0; px < pixels; ++px) {
+      for (int64_t v = 0; v < LANES; v += W) {
+        const vec x = load(from.at + b * from.block + px * from.pixel + v);
+        store(to + (b * pixels + px) * LANES + v, relu(x));
+      }
+    }
+  }
 }
 
 // u = relu(scale * z + bias), with scale and bias a lane.

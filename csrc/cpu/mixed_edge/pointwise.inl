@@ -4,9 +4,10 @@
 // channels than lanes of a vector, dividing them) they are [taps][channels][LANES], and a vector
 // is shuffled within each image instead of multiplied by blocks of zeros.
 
-// Vectors in a block of lanes, and sums that are kept in registers.
+// Vectors in a block of lanes, and sums that are kept in registers: enough that none is waited
+// for.
 constexpr int VECTORS = LANES / W;
-constexpr int SUMS = NAS_VECTOR_BYTES == 64 ? 16 : 8;
+constexpr int SUMS = NAS_VECTOR_BYTES == 64 ? 16 : 12;
 
 struct Statistics {
   const real* shift;  // [lanes]
@@ -61,18 +62,27 @@ static void pointwise_blocks(
     const real* in, int64_t in_stride, int64_t in_blocks, const real* weight, real* out,
     int64_t out_stride, int64_t n, Statistics statistics) {
   constexpr int N = SUMS / (BLOCKS * VECTORS) > 0 ? SUMS / (BLOCKS * VECTORS) : 1;
+  // Of the pixels that are left, rather two tiles of this width than a full one and slow single
+  // ones.
+  constexpr int HALF = N > 4 ? 4 : N;
   const int64_t weight_stride = in_blocks * LANES * LANES;
   vec sum[BLOCKS * VECTORS] = {}, square[BLOCKS * VECTORS] = {};
-  int64_t px = 0;
-  for (; px + N <= n; px += N) {
-    pointwise_tile<BLOCKS, N, STATISTICS>(
-        in + px * LANES, in_stride, in_blocks, weight, weight_stride, out + px * LANES, out_stride,
-        statistics.shift, sum, square);
-  }
-  for (; px < n; ++px) {
-    pointwise_tile<BLOCKS, 1, STATISTICS>(
-        in + px * LANES, in_stride, in_blocks, weight, weight_stride, out + px * LANES, out_stride,
-        statistics.shift, sum, square);
+  for (int64_t px = 0; px < n;) {
+    const auto tile = [&](auto width) NAS_LAMBDA {
+      constexpr int WIDTH = decltype(width)::value;
+      pointwise_tile<BLOCKS, WIDTH, STATISTICS>(
+          in + px * LANES, in_stride, in_blocks, weight, weight_stride, out + px * LANES,
+          out_stride, statistics.shift, sum, square);
+      px += WIDTH;
+    };
+    const int64_t left = n - px;
+    if (left >= N && left != 2 * HALF) {
+      tile(Int<N>{});
+    } else if (left >= HALF) {
+      tile(Int<HALF>{});
+    } else {
+      tile(Int<1>{});
+    }
   }
   if constexpr (STATISTICS) {
     each<BLOCKS * VECTORS>([&](auto v) NAS_LAMBDA {
@@ -168,37 +178,43 @@ static void pointwise(
   }
 }
 
+// Adds in[px][i] * dz[px] over n pixels to rows i < N of one block of a gradient.
+template <int N>
+static NAS_INLINE void weight_rows(const real* in, const real* dz, int64_t n, real* grad) {
+  vec acc[N][VECTORS];
+  each<N * VECTORS>([&](auto k) NAS_LAMBDA {
+    constexpr int J = decltype(k)::value / VECTORS, V = decltype(k)::value % VECTORS;
+    acc[J][V] = load(grad + J * LANES + V * W);
+  });
+  for (int64_t px = 0; px < n; ++px) {
+    each<N>([&](auto j) NAS_LAMBDA {
+      constexpr int J = decltype(j)::value;
+      const vec value = splat(in[px * LANES + J]);
+      each<VECTORS>([&](auto v) NAS_LAMBDA {
+        constexpr int V = decltype(v)::value;
+        acc[J][V] = fma(value, load(dz + px * LANES + V * W), acc[J][V]);
+      });
+    });
+  }
+  each<N * VECTORS>([&](auto k) NAS_LAMBDA {
+    constexpr int J = decltype(k)::value / VECTORS, V = decltype(k)::value % VECTORS;
+    store(grad + J * LANES + V * W, acc[J][V]);
+  });
+}
+
 // Adds in[b][px][i] * dz[o][px] over n pixels to grad[o][b * LANES + i].
 static inline void pointwise_weights(
     const real* in, int64_t in_stride, int64_t in_blocks, const real* dz, int64_t dz_stride,
     int64_t out_blocks, int64_t n, real* grad) {
-  constexpr int N = SUMS / VECTORS > 0 ? SUMS / VECTORS : 1;
   for (int64_t o = 0; o < out_blocks; ++o) {
-    const real* d = dz + o * dz_stride;
     for (int64_t b = 0; b < in_blocks; ++b) {
+      const real *p = in + b * in_stride, *d = dz + o * dz_stride;
       real* block = grad + (o * in_blocks + b) * LANES * LANES;
-      for (int64_t i = 0; i < LANES; i += N) {
-        vec acc[N][VECTORS];
-        each<N * VECTORS>([&](auto k) NAS_LAMBDA {
-          constexpr int J = decltype(k)::value / VECTORS, V = decltype(k)::value % VECTORS;
-          acc[J][V] = load(block + (i + J) * LANES + V * W);
-        });
-        const real* p = in + b * in_stride + i;
-        for (int64_t px = 0; px < n; ++px) {
-          each<N>([&](auto j) NAS_LAMBDA {
-            constexpr int J = decltype(j)::value;
-            const vec value = splat(p[px * LANES + J]);
-            each<VECTORS>([&](auto v) NAS_LAMBDA {
-              constexpr int V = decltype(v)::value;
-              acc[J][V] = fma(value, load(d + px * LANES + V * W), acc[J][V]);
-            });
-          });
-        }
-        each<N * VECTORS>([&](auto k) NAS_LAMBDA {
-          constexpr int J = decltype(k)::value / VECTORS, V = decltype(k)::value % VECTORS;
-          store(block + (i + J) * LANES + V * W, acc[J][V]);
-        });
-      }
+      // As many rows at a time as there are registers for.
+      constexpr int N = SUMS / VECTORS > 0 ? SUMS / VECTORS : 1;
+      int64_t i = 0;
+      for (; i + N <= LANES; i += N) weight_rows<N>(p + i, d, n, block + i * LANES);
+      if constexpr (LANES % N != 0) weight_rows<LANES % N>(p + i, d, n, block + i * LANES);
     }
   }
 }

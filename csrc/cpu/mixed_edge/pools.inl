@@ -6,19 +6,20 @@ constexpr real RECIPROCALS[10] = {0, 1,           real(1) / 2, real(1) / 3, real
                                   0, real(1) / 6, 0,           0,           real(1) / 9};
 
 // Calls f(column, largest, mean, 1 / count) for each output column of row h; x at one vector's
-// lanes.
+// lanes, its pixels `pixel` apart.
 template <int S, class F>
 static NAS_INLINE void pool_row(
-    const real* x, int64_t height, int64_t width, int64_t out_width, int64_t h, const F& f) {
+    const real* x, int64_t pixel, int64_t height, int64_t width, int64_t out_width, int64_t h,
+    const F& f) {
   const bool above = h * S > 0, below = h * S + 1 < height;
-  const real* middle = x + h * S * width * LANES;
-  const real* top = above ? middle - width * LANES : middle;
-  const real* bottom = below ? middle + width * LANES : middle;
+  const real* middle = x + h * S * width * pixel;
+  const real* top = above ? middle - width * pixel : middle;
+  const real* bottom = below ? middle + width * pixel : middle;
   const mask has_top = mask{} - above, has_bottom = mask{} - below;
   const int rows = 1 + above + below;
   const auto column = [&](int64_t c, vec& largest, vec& sum) NAS_LAMBDA {
-    const vec a = load(top + c * LANES), b = load(middle + c * LANES);
-    const vec d = load(bottom + c * LANES);
+    const vec a = load(top + c * pixel), b = load(middle + c * pixel);
+    const vec d = load(bottom + c * pixel);
     largest = max(max(d, b), a);
     sum = where(has_top, a) + b + where(has_bottom, d);
   };
@@ -52,8 +53,8 @@ static NAS_INLINE void pool_row(
 // given by of_mean(column, mean), to all in its window.
 template <int S, class Max, class Mean>
 static NAS_INLINE void pool_back_row(
-    const real* x, int64_t height, int64_t width, int64_t out_width, int64_t h, const Max& of_max,
-    const Mean& of_mean, real* dx) {
+    const real* x, int64_t pixel, int64_t height, int64_t width, int64_t out_width, int64_t h,
+    const Max& of_max, const Mean& of_mean, real* dx) {
   const int64_t row = h * S;
   const bool present[3] = {row > 0, true, row + 1 < height};
   // What is collected for the columns left of, at and right of the window's centre.
@@ -68,7 +69,7 @@ static NAS_INLINE void pool_back_row(
     });
   };
   pool_row<S>(
-      x, height, width, out_width, h,
+      x, pixel, height, width, out_width, h,
       [&](int64_t j, vec largest, vec mean, vec reciprocal) NAS_LAMBDA {
         const vec g = of_max(j, largest);
         mask open = mask{} - 1;
@@ -76,7 +77,7 @@ static NAS_INLINE void pool_back_row(
           constexpr int R = decltype(at)::value / 3, C = decltype(at)::value % 3;
           const int64_t column = j * S + C - 1;
           if (!present[R] || column < 0 || column >= width) return;
-          const vec v = load(x + ((row + R - 1) * width + column) * LANES);
+          const vec v = load(x + ((row + R - 1) * width + column) * pixel);
           const mask here = (mask)(v == largest) & open;
           routed[C][R] += where(here, g);
           open &= ~here;
