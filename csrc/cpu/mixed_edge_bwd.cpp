@@ -17,7 +17,8 @@ using BackFn = void (*)(const Args<R>&, int64_t, const Grads<R>&, const Scratch<
 template <class R>
 class ShardGrads {
  public:
-  ShardGrads(const Plan& plan, const std::unique_ptr<bool[]>& wanted, int64_t shards)
+  ShardGrads(
+      const Plan& plan, const std::unique_ptr<bool[]>& wanted, int64_t shards, Buffer& memory)
       : plan_(plan), shards_(shards), stages_(plan.stages.size()) {
     for (size_t i = 0; i < stages_; ++i) {
       offsets_.push_back(size_);
@@ -25,11 +26,14 @@ class ShardGrads {
       offsets_.push_back(size_);
       if (wanted[i]) size_ += pointwise_size(plan.shape, plan.stages[i]);
     }
-    memory_.assign(size_ * shards, R(0));
+    memory_ = static_cast<R*>(memory.get(size_ * shards * sizeof(R)));
+    torch::stable::parallel_for(0, shards, 1, [&](int64_t begin, int64_t end) {
+      std::fill(memory_ + begin * size_, memory_ + end * size_, R(0));
+    });
     for (int64_t shard = 0; shard < shards; ++shard) {
       for (size_t i = 0; i < stages_; ++i) {
-        depthwise_.push_back(memory_.data() + shard * size_ + offsets_[2 * i]);
-        pointwise_.push_back(memory_.data() + shard * size_ + offsets_[2 * i + 1]);
+        depthwise_.push_back(memory_ + shard * size_ + offsets_[2 * i]);
+        pointwise_.push_back(memory_ + shard * size_ + offsets_[2 * i + 1]);
       }
     }
   }
@@ -40,10 +44,12 @@ class ShardGrads {
 
   // Adds up the shards in order.
   void reduce() {
-    for (int64_t shard = 1; shard < shards_; ++shard) {
-      const R* from = memory_.data() + shard * size_;
-      for (int64_t i = 0; i < size_; ++i) memory_[i] += from[i];
-    }
+    torch::stable::parallel_for(0, size_, 4096, [&](int64_t begin, int64_t end) {
+      for (int64_t shard = 1; shard < shards_; ++shard) {
+        const R* from = memory_ + shard * size_;
+        for (int64_t i = begin; i < end; ++i) memory_[i] += from[i];
+      }
+    });
   }
 
   // Writes the gradients of stage i to its weight tensors; null where not wanted.
@@ -73,7 +79,7 @@ class ShardGrads {
   int64_t shards_, size_ = 0;
   size_t stages_;
   std::vector<int64_t> offsets_;
-  std::vector<R> memory_;
+  R* memory_;
   std::vector<R*> depthwise_, pointwise_;
 };
 
@@ -151,7 +157,7 @@ class Backward {
                          [](bool p) { return p; });
     if (needs_.dw || (a_.training && anything && plan_.norms > 0)) {
       const auto kernel = NAS_SELECT_ISA(SumsFn<R>, edge_sums_kernel);
-      for_groups<R>(plan_, 0, true, [&](int64_t g, int64_t, const Scratch<R>& scratch) {
+      for_groups<R>(plan_, 0, true, true, [&](int64_t g, int64_t, const Scratch<R>& scratch) {
         kernel(a_, g, scratch);
       });
     }
@@ -161,15 +167,15 @@ class Backward {
         plan_.branches.begin(), plan_.branches.end(),
         [](const Branch& b) { return b.stages == 2; });
     if (two) {
-      pass(NAS_SELECT_ISA(BackFn<R>, edge_back_second_kernel), grads);
+      pass(NAS_SELECT_ISA(BackFn<R>, edge_back_second_kernel), false, grads);
       finish_between();
     }
-    pass(NAS_SELECT_ISA(BackFn<R>, edge_back_first_kernel), grads);
+    pass(NAS_SELECT_ISA(BackFn<R>, edge_back_first_kernel), true, grads);
   }
 
  private:
-  void pass(BackFn<R> kernel, const ShardGrads<R>& grads) {
-    for_groups<R>(plan_, 0, true, [&](int64_t g, int64_t shard, const Scratch<R>& scratch) {
+  void pass(BackFn<R> kernel, bool down, const ShardGrads<R>& grads) {
+    for_groups<R>(plan_, 0, true, down, [&](int64_t g, int64_t shard, const Scratch<R>& scratch) {
       kernel(a_, g, grads.of(shard), scratch);
     });
   }
@@ -286,11 +292,11 @@ std::tuple<Tensor, Tensor, std::vector<Tensor>> mixed_edge_bwd_cpu(
     dparams.push_back(grad);
   }
   // Kept like the threads' memory: between two passes it holds maps of the whole batch.
-  static thread_local Buffer du;
+  static thread_local Buffer du, shards;
   dispatch_real(x.scalar_type(), [&](auto real) {
     using R = decltype(real);
     const Weights<R> weights(plan, own, true);
-    ShardGrads<R> grads(plan, needs.params, shard_count(s));
+    ShardGrads<R> grads(plan, needs.params, shard_count(s), shards);
     Args<R> a = make_args<R>(plan, weights, x, w, training);
     a.g = data<R>(g);
     a.dx = needs_dx ? mutable_data<R>(dx) : nullptr;
@@ -310,6 +316,7 @@ std::tuple<Tensor, Tensor, std::vector<Tensor>> mixed_edge_bwd_cpu(
     });
   });
   du.trim();
+  shards.trim();
   return {dx, dw, dparams};
 }
 

@@ -47,22 +47,21 @@ void for_lanes(const Shape& s, int64_t c, int64_t images, const F& f) {
 // as the kernels index them; `flip` exchanges inputs and outputs.
 template <class F>
 void for_weights(const Shape& s, const Stage& t, bool flip, const F& f) {
-  const int64_t C = s.channels;
-  for (int64_t out = 0; out < C; ++out) {
-    for (int64_t in = 0; in < C; ++in) {
-      for (int64_t tap = 0; tap < t.taps; ++tap) {
-        const int64_t from = flip ? out : in, to = flip ? in : out;
-        for (int64_t image = 0; image < s.pack; ++image) {
-          const int64_t a = image * C + from, b = image * C + to;
-          int64_t row;
-          if (s.narrow) {
-            row = tap * C + from;
-          } else if (flip) {
-            row = (tap * s.blocks + b / LANES) * s.blocks * LANES + a;
-          } else {
-            row = (b / LANES * t.taps + tap) * s.blocks * LANES + a;
-          }
-          f(row * LANES + b % LANES, out, in, tap);
+  const int64_t C = s.channels, lanes = s.lanes();
+  for (int64_t tap = 0; tap < t.taps; ++tap) {
+    for (int64_t image = 0; image < s.pack; ++image) {
+      for (int64_t to = 0; to < C; ++to) {
+        const int64_t b = image * C + to;
+        int64_t row;
+        if (s.narrow) {
+          row = tap * C;
+        } else if (flip) {
+          row = (tap * s.blocks + b / LANES) * lanes + image * C;
+        } else {
+          row = (b / LANES * t.taps + tap) * lanes + image * C;
+        }
+        for (int64_t from = 0; from < C; ++from) {
+          f((row + from) * LANES + b % LANES, flip ? from : to, flip ? to : from, tap);
         }
       }
     }
