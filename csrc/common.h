@@ -45,6 +45,12 @@ inline Tensor matched(const Tensor& x, const Tensor& like) {
   return y;
 }
 
+// x of a dtype and contiguous; x itself if it is both already, which asks no dispatcher.
+inline Tensor contiguous(const Tensor& x, ScalarType dtype) {
+  if (x.scalar_type() == dtype && x.is_contiguous()) return x;
+  return torch::stable::contiguous(torch::stable::to(x, dtype));
+}
+
 template <typename R>
 const R* data(const Tensor& x) {
   return static_cast<const R*>(x.const_data_ptr());

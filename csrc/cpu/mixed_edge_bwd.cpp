@@ -274,10 +274,10 @@ std::tuple<Tensor, Tensor, std::vector<Tensor>> mixed_edge_bwd_cpu(
   const Needs needs = make_needs(plan, needs_dx, needs_dw, needs_params);
   x = channels_last(x, x);
   g = channels_last(g, x);
-  w = torch::stable::contiguous(torch::stable::to(w, x.scalar_type()));
+  w = contiguous(w, x.scalar_type());
   z = torch::stable::contiguous(z);
-  mean = torch::stable::contiguous(torch::stable::to(mean, x.scalar_type()));
-  var = torch::stable::contiguous(torch::stable::to(var, x.scalar_type()));
+  mean = contiguous(mean, x.scalar_type());
+  var = contiguous(var, x.scalar_type());
 
   Tensor dx = needs_dx
                   ? torch::stable::empty(

@@ -127,13 +127,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> mixed_edge_fwd_cpu(
   STD_TORCH_CHECK(w.dim() == 1 && w.size(0) == K, "mixed_edge needs one weight for each branch.");
   const auto own = checked_params(plan, params, x);
   x = channels_last(x, x);
-  w = torch::stable::contiguous(torch::stable::to(w, x.scalar_type()));
+  w = contiguous(w, x.scalar_type());
   if (!training) {
     STD_TORCH_CHECK(
         mean.numel() == plan.norms * C && var.numel() == plan.norms * C,
         "mixed_edge needs a mean and a variance for each of its batch norms.");
-    mean = torch::stable::contiguous(torch::stable::to(mean, x.scalar_type()));
-    var = torch::stable::contiguous(torch::stable::to(var, x.scalar_type()));
+    mean = contiguous(mean, x.scalar_type());
+    var = contiguous(var, x.scalar_type());
   }
   Tensor y = torch::stable::empty(
       {s.batch, C, s.out_height, s.out_width}, x.scalar_type(), std::nullopt, x.device(),

@@ -207,7 +207,7 @@ std::vector<Tensor> checked_params(const Plan& plan, TensorList params, const Te
   std::vector<Tensor> out;
   for (size_t i = 0; i < params.size(); ++i) {
     STD_TORCH_CHECK(params[i].numel() == sizes[i], "mixed_edge: a weight has the wrong size.");
-    out.push_back(torch::stable::contiguous(torch::stable::to(params[i], x.scalar_type())));
+    out.push_back(contiguous(params[i], x.scalar_type()));
   }
   return out;
 }

@@ -124,7 +124,7 @@ void check(TensorList xs, const Tensor& w, const std::vector<bool>& normed) {
 }
 
 Tensor as_real(const Tensor& x, const Tensor& like) {
-  return torch::stable::contiguous(torch::stable::to(x, like.scalar_type()));
+  return contiguous(x, like.scalar_type());
 }
 
 Tensor statistics(const Tensor& x, int64_t N, const Tensor& like) {

@@ -32,7 +32,7 @@ void for_each_block(int64_t n, const F& f) {
 Tensor weights(const Tensor& w, int64_t K, const Tensor& like) {
   STD_TORCH_CHECK(
       w.dim() == 1 && w.size(0) == K, "weighted_sum needs one weight for each tensor.");
-  return torch::stable::contiguous(torch::stable::to(w, like.scalar_type()));
+  return contiguous(w, like.scalar_type());
 }
 
 Tensor weighted_sum_fwd_cpu(TensorList xs, Tensor w) {

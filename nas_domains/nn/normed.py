@@ -22,7 +22,6 @@ __all__ = [
 ]
 
 _KINDS = frozenset(NORM.values())
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def weighted_candidates(modules: Sequence[nn.Module], x: Tensor, w: Tensor) -> Tensor:
@@ -95,9 +94,9 @@ def update_running(norms: Sequence[_BatchNorm], mean: Tensor, var: Tensor, value
     with torch.no_grad():
         for name, new in (("mean", mean), ("var", var * (values / (values - 1)))):
             running = _buffers(norms, name)
-            torch._foreach_mul_(running, 1 - momentum)
-            torch._foreach_add_(running, new.to(running[0].dtype).unbind(0), alpha=momentum)
-        torch._foreach_add_([cast(Tensor, norm.num_batches_tracked) for norm in norms], 1)
+            torch._foreach_lerp_(running, new.to(running[0].dtype).unbind(0), momentum)
+        tracked = [cast(Tensor, norm._buffers["num_batches_tracked"]) for norm in norms]
+        torch._foreach_add_(tracked, 1)
 
 
 def stacked_running(norms: Sequence[_BatchNorm]) -> tuple[Tensor, Tensor]:
@@ -106,7 +105,7 @@ def stacked_running(norms: Sequence[_BatchNorm]) -> tuple[Tensor, Tensor]:
 
 
 def _buffers(norms: Sequence[_BatchNorm], name: str) -> list[Tensor]:
-    return [cast(Tensor, getattr(norm, f"running_{name}")) for norm in norms]
+    return [cast(Tensor, norm._buffers[f"running_{name}"]) for norm in norms]
 
 
 def _run(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
@@ -117,9 +116,11 @@ def _run(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
 
 def alike(a: _BatchNorm, b: _BatchNorm) -> bool:
     """Whether one op can stand for both."""
-    return all(
-        getattr(a, name) == getattr(b, name)
-        for name in ("eps", "momentum", "training", "track_running_stats")
+    return a is b or (
+        a.eps == b.eps
+        and a.momentum == b.momentum
+        and a.training == b.training
+        and a.track_running_stats == b.track_running_stats
     )
 
 
@@ -131,13 +132,18 @@ def is_plain(norm: Any) -> TypeGuard[_BatchNorm]:
     return (
         type(norm) in _KINDS
         and not norm.affine
-        and norm.running_mean is not None
-        and norm.running_var is not None
-        and norm.num_batches_tracked is not None
         and norm.momentum is not None
+        # All three are there or none; not asked for one by one, as each module is at each call.
+        and norm._buffers["running_mean"] is not None
     )
 
 
 def is_watched(module: nn.Module) -> bool:
     """Whether a hook wants to see it run."""
-    return any(getattr(module, hooks) for hooks in _HOOKS)
+    own = vars(module)
+    return bool(
+        own["_forward_hooks"]
+        or own["_forward_pre_hooks"]
+        or own["_backward_hooks"]
+        or own["_backward_pre_hooks"]
+    )

@@ -13,6 +13,8 @@ thirty.
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,7 +74,7 @@ def mixed_edge(
     codes = _check(x, w, params, branches, stride, mean, var)
     training = mean is None
     w = w.to(x.dtype)
-    params = [p.to(x.dtype) for p in params]
+    params = [p if p.dtype == x.dtype else p.to(x.dtype) for p in params]
     if mean is None or var is None:
         mean = var = x.new_empty((0, x.shape[1]))
     else:
@@ -105,35 +107,26 @@ def _check(
         raise ValueError(
             f"mixed_edge: x has shape {tuple(x.shape)}; give it [B, C, H, W] with no side of 0."
         )
-    if stride not in (1, 2):
-        raise ValueError(f"mixed_edge: stride is {stride}; use 1 or 2.")
-    for name in branches:
-        if name not in BRANCHES:
-            raise ValueError(f"mixed_edge: no branch {name!r}; use {', '.join(BRANCHES)}.")
-    if len(set(branches)) != len(branches):
-        raise ValueError(f"mixed_edge: {list(branches)} names a branch twice; name each once.")
-    wrong = "reduce" if stride == 1 else "skip"
-    if wrong in branches:
-        raise ValueError(f"mixed_edge: {wrong!r} does not exist at stride {stride}; leave it out.")
-    if "reduce" in branches and x.shape[1] < 2:
-        raise ValueError("mixed_edge: 'reduce' needs two channels at least; leave it out.")
-    for label, t in (("w", w), *((f"params[{i}]", p) for i, p in enumerate(params))):
+    codes, shapes, norms = _check_branches(tuple(branches), stride, x.shape[1])
+    for i, t in enumerate((w, *params)):
         if t.dtype not in (torch.float32, torch.float64):
+            label = f"params[{i - 1}]" if i else "w"
             raise TypeError(f"mixed_edge: {label} is {t.dtype}; convert it to float32 or float64.")
         if t.device != x.device:
+            label = f"params[{i - 1}]" if i else "w"
             raise ValueError(
                 f"mixed_edge: {label} is on {t.device} and x on {x.device}; move them together."
             )
-    if w.dim() != 1 or w.shape[0] != len(branches):
+    if w.dim() != 1 or w.shape[0] != len(codes):
         raise ValueError(
             f"mixed_edge: w has shape {tuple(w.shape)}; give it one weight for each of the "
-            f"{len(branches)} branches."
+            f"{len(codes)} branches."
         )
-    shapes = [s for name in branches for s in param_shapes(name, x.shape[1])]
-    found = [tuple(p.shape) for p in params]
+    found = tuple(tuple(p.shape) for p in params)
     if found != shapes:
-        raise ValueError(f"mixed_edge: params have shapes {found}; these branches take {shapes}.")
-    norms = sum(BRANCHES[name].norms for name in branches)
+        raise ValueError(
+            f"mixed_edge: params have shapes {list(found)}; these branches take {list(shapes)}."
+        )
     if (mean is None) != (var is None):
         raise ValueError("mixed_edge: give it both mean and var, or neither.")
     for label, given in (("mean", mean), ("var", var)):
@@ -148,7 +141,31 @@ def _check(
             f"mixed_edge: x has shape {tuple(x.shape)}, one value a channel, which has no "
             "statistics; use a larger batch, or give it mean and var."
         )
-    return [NAMES.index(name) for name in branches]
+    return list(codes)
+
+
+@functools.cache
+def _check_branches(
+    branches: tuple[str, ...], stride: int, channels: int
+) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...], int]:
+    """Returns the branches' codes, the shapes of their weights, and the number of their norms."""
+    if stride not in (1, 2):
+        raise ValueError(f"mixed_edge: stride is {stride}; use 1 or 2.")
+    for name in branches:
+        if name not in BRANCHES:
+            raise ValueError(f"mixed_edge: no branch {name!r}; use {', '.join(BRANCHES)}.")
+    if len(set(branches)) != len(branches):
+        raise ValueError(f"mixed_edge: {list(branches)} names a branch twice; name each once.")
+    wrong = "reduce" if stride == 1 else "skip"
+    if wrong in branches:
+        raise ValueError(f"mixed_edge: {wrong!r} does not exist at stride {stride}; leave it out.")
+    if "reduce" in branches and channels < 2:
+        raise ValueError("mixed_edge: 'reduce' needs two channels at least; leave it out.")
+    return (
+        tuple(NAMES.index(name) for name in branches),
+        tuple(s for name in branches for s in param_shapes(name, channels)),
+        sum(BRANCHES[name].norms for name in branches),
+    )
 
 
 def param_shapes(name: str, channels: int) -> list[tuple[int, ...]]:
@@ -267,7 +284,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     ctx.save_for_backward(x, w, mean, var, z, *params)
 
 
-def _backward(ctx: Any, g: Tensor, *_: Tensor) -> tuple[Any, ...]:
+def _backward(ctx: Any, g: Tensor | None, *_: Tensor) -> tuple[Any, ...]:
     dx, dw, dparams = _gradients(ctx, g, *ctx.needs_input_grad[:3])
     return dx, dw, dparams, *[None] * 7
 
@@ -286,16 +303,22 @@ class _Eager(torch.autograd.Function):
         _setup_context(ctx, (x, w, params, *arguments), output)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor, *_: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, g: Tensor | None, *_: Tensor) -> tuple[Any, ...]:
         needs = ctx.needs_input_grad
         dx, dw, dparams = _gradients(ctx, g, needs[0], needs[1], needs[9:])
         return dx, dw, *[None] * 7, *dparams
 
 
+# Torch asks for it at each call.
+_Eager.forward.__signature__ = inspect.signature(_Eager.forward)  # type: ignore[attr-defined]
+
+
 def _gradients(
-    ctx: Any, g: Tensor, needs_x: bool, needs_w: bool, needs_params: Sequence[bool]
+    ctx: Any, g: Tensor | None, needs_x: bool, needs_w: bool, needs_params: Sequence[bool]
 ) -> tuple[Tensor | None, Tensor | None, list[Tensor | None]]:
     x, w, mean, var, z, *params = ctx.saved_tensors
+    if g is None:  # y was not used
+        return None, None, [None] * len(params)
     if torch.is_grad_enabled():
         # The gradient itself will be differentiated: what the op returned is a constant to
         # autograd, so everything is computed again from x.
