@@ -292,7 +292,8 @@ static inline void edge_back_second_kernel(
 
 // Adds what flows back through the pools and the skip connection.
 template <int S>
-static void window_back(const edge::Args<real>& a, int64_t group, View x, View g, real* dx_map) {
+static void window_back(
+    const edge::Args<real>& a, int64_t group, View x, View g, real* dx_map, real* memory) {
   const edge::Shape& s = a.shape;
   const int64_t lanes = s.lanes();
   const real* gradient = a.gradient.of(group == s.groups - 1);
@@ -328,7 +329,7 @@ static void window_back(const edge::Args<real>& a, int64_t group, View x, View g
             [&](int64_t j, vec mean) NAS_LAMBDA {
               return fma(of_mean[0], load(row + j * g.pixel), fma(of_mean[1], mean, of_mean[2]));
             },
-            dx);
+            dx, memory);
       }
     }
   }
@@ -361,6 +362,7 @@ static inline void edge_back_first_kernel(
       store(dx + i, where((mask)(load(scratch.u + i) > vec{}), load(dx + i)));
     }
   }
-  s.stride == 1 ? window_back<1>(a, group, x, g, dx) : window_back<2>(a, group, x, g, dx);
+  s.stride == 1 ? window_back<1>(a, group, x, g, dx, scratch.windows)
+                : window_back<2>(a, group, x, g, dx, scratch.windows);
   if (!direct) from_map(s, group, s.pixels(), dx, a.dx);
 }

@@ -138,6 +138,7 @@ struct Scratch {
   R* gathered;     // rows of what the pointwise convolution reads
   R* dz;           // rows of the gradient of z
   R* back;         // rows of the gradient of `gathered`, where taps are many; one input row
+  R* windows;      // [3] rows of the output: what flows back through its pools
   R* z;            // maps of all stages, where none are kept
   R* statistics;   // [3][lanes]
   double* totals;  // [2][lanes]

@@ -50,64 +50,58 @@ static NAS_INLINE void pool_row(
 
 // Adds to dx what flows back from output row h: the gradient of each maximum, given by
 // of_max(column, largest), to the first element in scan order that equals it; that of each mean,
-// given by of_mean(column, mean), to all in its window.
+// given by of_mean(column, mean), to all in its window. memory: [3][out_width][W].
 template <int S, class Max, class Mean>
 static NAS_INLINE void pool_back_row(
     const real* x, int64_t pixel, int64_t height, int64_t width, int64_t out_width, int64_t h,
-    const Max& of_max, const Mean& of_mean, real* dx) {
-  const int64_t row = h * S;
-  const bool present[3] = {row > 0, true, row + 1 < height};
-  // What is collected for the columns left of, at and right of the window's centre.
-  vec routed[3][3] = {}, spread[3] = {};
-  const auto flush = [&](int64_t column, int side) NAS_LAMBDA {
-    if (column < 0 || column >= width) return;
-    each<3>([&](auto r) NAS_LAMBDA {
-      constexpr int R = decltype(r)::value;
-      if (!present[R]) return;
-      real* cell = dx + ((row + R - 1) * width + column) * LANES;
-      store(cell, load(cell) + (routed[side][R] + spread[side]));
-    });
-  };
+    const Max& of_max, const Mean& of_mean, real* dx, real* memory) {
+  real *maxima = memory, *routed = maxima + out_width * W, *spread = routed + out_width * W;
   pool_row<S>(
       x, pixel, height, width, out_width, h,
       [&](int64_t j, vec largest, vec mean, vec reciprocal) NAS_LAMBDA {
-        const vec g = of_max(j, largest);
-        mask open = mask{} - 1;
-        each<9>([&](auto at) NAS_LAMBDA {
-          constexpr int R = decltype(at)::value / 3, C = decltype(at)::value % 3;
-          const int64_t column = j * S + C - 1;
-          if (!present[R] || column < 0 || column >= width) return;
-          const vec v = load(x + ((row + R - 1) * width + column) * pixel);
-          const mask here = (mask)(v == largest) & open;
-          routed[C][R] += where(here, g);
-          open &= ~here;
-        });
-        const vec share = of_mean(j, mean) * reciprocal;
-        each<3>([&](auto c) NAS_LAMBDA { spread[decltype(c)::value] += share; });
-        // Columns that no later window touches are done.
-        each<S>([&](auto c) NAS_LAMBDA {
-          constexpr int C = decltype(c)::value;
-          flush(j * S + C - 1, C);
-        });
-        each<3>([&](auto c) NAS_LAMBDA {
-          constexpr int C = decltype(c)::value;
-          each<3>([&](auto r) NAS_LAMBDA {
-            constexpr int R = decltype(r)::value;
-            if constexpr (C + S < 3) {
-              routed[C][R] = routed[C + S][R];
-            } else {
-              routed[C][R] = vec{};
-            }
-          });
-          if constexpr (C + S < 3) {
-            spread[C] = spread[C + S];
-          } else {
-            spread[C] = vec{};
-          }
-        });
+        store(maxima + j * W, largest);
+        store(routed + j * W, of_max(j, largest));
+        store(spread + j * W, of_mean(j, mean) * reciprocal);
       });
-  each<3 - S>([&](auto c) NAS_LAMBDA {
-    constexpr int C = decltype(c)::value;
-    flush(out_width * S + C - 1, C);
-  });
+  for (int r = 0; r < 3; ++r) {
+    const int64_t row = h * S + r - 1;
+    if (row < 0 || row >= height) continue;
+    const real* in = x + row * width * pixel;
+    real* out = dx + row * width * LANES;
+    const auto flush = [&](int64_t column, vec sum) NAS_LAMBDA {
+      store(out + column * LANES, load(out + column * LANES) + sum);
+    };
+    // Collected for the columns left of, at and right of the window's centre.
+    vec left = {}, centre = {}, right;
+    for (int64_t j = 0; j < out_width; ++j) {
+      const int64_t column = j * S;
+      const vec largest = load(maxima + j * W), share = load(spread + j * W);
+      vec g = load(routed + j * W);
+      const auto route = [&](int64_t at, vec& to) NAS_LAMBDA {
+        const mask equal = load(in + at * pixel) == largest;
+        to += where(equal, g);
+        g = where(~equal, g);
+      };
+      left += share;
+      centre += share;
+      right = share;
+      if (j > 0) {
+        route(column - 1, left);
+        flush(column - 1, left);
+      }
+      route(column, centre);
+      if (column + 1 < width) route(column + 1, right);
+      store(routed + j * W, g);
+      if constexpr (S == 1) {
+        left = centre;
+        centre = right;
+      } else {
+        flush(column, centre);
+        left = right;
+        centre = vec{};
+      }
+    }
+    const int64_t last = out_width * S - 1;
+    if (last < width) flush(last, left);
+  }
 }

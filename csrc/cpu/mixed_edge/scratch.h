@@ -73,6 +73,7 @@ class ThreadScratch {
       out.da = reals(8, s.out_map());
       out.dz = reals(9, rows);
       out.back = reals(10, taps * rows);
+      out.windows = reals(11, 3 * s.out_width * LANES);
     }
     return out;
   }
@@ -84,7 +85,7 @@ class ThreadScratch {
  private:
   R* reals(int part, int64_t n) { return static_cast<R*>(parts_[part].get(n * sizeof(R))); }
 
-  Buffer parts_[11];
+  Buffer parts_[12];
 };
 
 // Calls f(group, shard, scratch) for all groups, on torch's threads. A pass that goes `down`
