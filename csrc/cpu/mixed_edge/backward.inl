@@ -305,10 +305,11 @@ static void window_back(
       vec of_max[3] = {}, of_mean[3] = {};
       for (int64_t k = 0; k < a.branch_count; ++k) {
         const edge::Branch& branch = a.branches[k];
-        const real* row = gradient + branch.norm * 3 * lanes + b * LANES + v;
-        for (int i = 0; i < 3; ++i) {
-          if (branch.kind == edge::Kind::max_pool) of_max[i] = load(row + i * lanes);
-          if (branch.kind == edge::Kind::avg_pool) of_mean[i] += load(row + i * lanes);
+        vec* of = branch.kind == edge::Kind::max_pool   ? of_max
+                  : branch.kind == edge::Kind::avg_pool ? of_mean
+                                                        : nullptr;
+        for (int i = 0; i < 3 && of != nullptr; ++i) {
+          of[i] += load(gradient + (branch.norm * 3 + i) * lanes + b * LANES + v);
         }
         if (branch.kind == edge::Kind::avg_pool_plain) of_mean[0] += splat(a.w[k]);
         if (branch.kind == edge::Kind::skip) {
