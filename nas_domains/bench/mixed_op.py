@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..core.errors import UsageError
 from ..core.files import write_atomic
+from ..core.progress import Reporter
 from ..nn.candidates import DARTS
 from ..nn.mixed import MixedOp
 from ..ops.backend import native_module
@@ -76,11 +77,13 @@ def measure(rounds: int, device: str) -> dict[str, Any]:
     measured rate of a copy of as many.
     """
     product = _product_rate()
+    settings = [(shape, 1, grads) for shape in SHAPES for grads in GRADS]
+    settings.append(((64, 32, 16), 2, "all"))
     rows = []
-    for shape in SHAPES:
-        for grads in GRADS:
-            rows += _rows(shape, 1, grads, rounds, product)
-    rows += _rows((64, 32, 16), 2, "all", rounds, product)
+    with Reporter().bar("mixed-op", len(settings), "settings") as advance:
+        for done, (shape, stride, grads) in enumerate(settings, 1):
+            rows += _rows(shape, stride, grads, rounds, product)
+            advance(done)
     return {"rows": rows}
 
 
@@ -260,7 +263,8 @@ def draw(result: dict[str, Any], path: Path) -> None:
         axis.axhline(own[0]["floor_ms"], linestyle="--", color="black", label="floor")
         axis.set_title(f"{shape}, stride {stride}", fontsize=8)
         axis.tick_params(axis="x", labelsize=7, rotation=90)
-        axis.legend(fontsize=7)
+        axis.margins(y=0.15)
+        axis.legend(fontsize=7, loc="upper left")
     axes[0].set_ylabel("median, ms")
     figure.suptitle(f"mixed edge, forward and backward, {result['header']['threads']} threads")
     write_atomic(path, lambda file: figure.savefig(file, dpi=120, format="png"))
