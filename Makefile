@@ -60,7 +60,8 @@ lint: $(VENV)/.stamp-all
 # undefined-behaviour sanitizers. A finding ends the process, and so fails the target; --capture=sys
 # leaves its report to be seen. libstdc++ is loaded first as well, or the first C++ exception would end
 # the process too. Leaks are not looked for, as Python and torch keep much until the end: a test of
-# tests/ops watches the memory instead. The compile tests add nothing of ours but minutes.
+# tests/ops watches the memory instead. The compile tests and those of the PyTorch reference add
+# nothing of ours but minutes.
 sanitize: $(VENV)/.stamp-all
 	@command -v gcc > /dev/null || \
 	  { echo "make sanitize needs gcc, whose sanitizers it loads; install gcc." >&2; exit 1; }
@@ -70,7 +71,8 @@ sanitize: $(VENV)/.stamp-all
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	PYTHONPATH=$(SANITIZED)/lib NAS_DOMAINS_TESTED_COPY=$(abspath $(SANITIZED)/lib) \
-	$(BIN)/pytest --import-mode=importlib --capture=sys -m "not slow" -k "not compile" \
+	$(BIN)/pytest --import-mode=importlib --capture=sys -m "not slow" \
+	  -k "not compile and not reference" \
 	  tests/ops tests/sampler
 
 bench: $(VENV)/.stamp-all

@@ -1,42 +1,41 @@
 // Between tensors in channels-last and maps in lanes, and what both passes share.
 
-template <int N>
-static NAS_INLINE void copy_values(const real* from, real* to) {
-  for (int i = 0; i < N; ++i) to[i] = from[i];
-}
-
-static NAS_INLINE void copy_values(const real* from, real* to, int64_t n) {
-  switch (n) {
-    case 16:
-      return copy_values<16>(from, to);
-    case 8:
-      return copy_values<8>(from, to);
-    case 4:
-      return copy_values<4>(from, to);
-    default:
-      for (int64_t i = 0; i < n; ++i) to[i] = from[i];
-  }
-}
-
 // Images that group has.
 static inline int64_t images(const edge::Shape& s, int64_t group) {
   return group == s.groups - 1 ? s.pack - s.missing() : s.pack;
 }
 
-// Calls f(tensor offset, map offset, values) for each run of neighbouring channels of a group.
-template <class F>
-static NAS_INLINE void for_runs(const edge::Shape& s, int64_t group, int64_t pixels, const F& f) {
-  const int64_t present = images(s, group);
-  for (int64_t image = 0; image < present; ++image) {
-    const int64_t base = (group * s.pack + image) * pixels * s.channels;
-    for (int64_t px = 0; px < pixels; ++px) {
+// Calls copy(tensor offset, map offset, n) for each run of n neighbouring channels of a group. N
+// is that n where it is the same for all, else 0. All images of a pixel in turn: their lanes share
+// a line of the cache.
+template <int N, class F>
+static NAS_INLINE void for_runs(
+    const edge::Shape& s, int64_t group, int64_t pixels, const F& copy) {
+  const int64_t present = images(s, group), size = pixels * s.channels;
+  for (int64_t px = 0; px < pixels; ++px) {
+    for (int64_t image = 0; image < present; ++image) {
+      const int64_t from = (group * s.pack + image) * size + px * s.channels;
+      const int64_t to = px * LANES + image * s.channels;
       for (int64_t b = 0; b < s.blocks; ++b) {
-        const int64_t channel = b * LANES;
-        const int64_t n = s.channels - channel < LANES ? s.channels - channel : LANES;
-        const int64_t at = (b * pixels + px) * LANES + image * s.channels;
-        f(base + px * s.channels + channel, at, n);
+        const int64_t left = s.channels - b * LANES;
+        copy(from + b * LANES, to + b * pixels * LANES, N > 0 ? N : left < LANES ? left : LANES);
       }
     }
+  }
+}
+
+template <class F>
+static NAS_INLINE void for_runs(
+    const edge::Shape& s, int64_t group, int64_t pixels, const F& copy) {
+  switch (s.channels % LANES == 0 ? LANES : s.channels) {
+    case LANES:
+      return for_runs<LANES>(s, group, pixels, copy);
+    case 8:
+      return for_runs<8>(s, group, pixels, copy);
+    case 4:
+      return for_runs<4>(s, group, pixels, copy);
+    default:
+      return for_runs<0>(s, group, pixels, copy);
   }
 }
 
@@ -48,14 +47,14 @@ static void to_map(
     for (int64_t i = 0; i < s.lanes() * pixels; ++i) map[i] = 0;
   }
   for_runs(s, group, pixels, [&](int64_t t, int64_t m, int64_t n) NAS_LAMBDA {
-    copy_values(tensor + t, map + m, n);
+    for (int64_t i = 0; i < n; ++i) map[m + i] = tensor[t + i];
   });
 }
 
 static void from_map(
     const edge::Shape& s, int64_t group, int64_t pixels, const real* map, real* tensor) {
   for_runs(s, group, pixels, [&](int64_t t, int64_t m, int64_t n) NAS_LAMBDA {
-    copy_values(map + m, tensor + t, n);
+    for (int64_t i = 0; i < n; ++i) tensor[t + i] = map[m + i];
   });
 }
 
