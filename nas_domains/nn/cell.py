@@ -185,7 +185,6 @@ def darts_network(
     cells: int,
     outputs: int,
     affine: bool,
-    stem_multiplier: int = 3,
 ) -> CellNetwork:
     """The network of Liu et al. 2019: reduction cells at one and two thirds of the depth.
 
@@ -198,10 +197,9 @@ def darts_network(
         cells: Number of cells.
         outputs: Size of the output.
         affine: Whether batch norms outside the edges are affine.
-        stem_multiplier: Channels of the stem, in multiples of ``channels``.
     """
     dims = design.dims
-    c_stem = stem_multiplier * channels
+    c_stem = 3 * channels
     stem = nn.Sequential(CONV[dims](c_in, c_stem, 3, padding=1, bias=False), NORM[dims](c_stem))
     c_last, c_now, c = c_stem, c_stem, channels
     reductions = {cells // 3, 2 * cells // 3} if cells > 1 else set()
@@ -236,9 +234,8 @@ def staged_network(
     channels: int,
     cells: int,
     outputs: int,
-    stages: int = 3,
 ) -> CellNetwork:
-    """The network of Dong & Yang 2020: stages of equal cells with residual reductions between.
+    """The network of Dong & Yang 2020: three stages of equal cells, residual reductions between.
 
     Args:
         design: The cells' shape, with one input.
@@ -248,7 +245,6 @@ def staged_network(
         channels: Channels of the first stage; doubled at each reduction.
         cells: Cells a stage.
         outputs: Size of the output.
-        stages: Number of stages.
     """
     dims = design.dims
     stem = nn.Sequential(
@@ -256,7 +252,7 @@ def staged_network(
     )
     stack: list[nn.Module] = []
     c = channels
-    for stage in range(stages):
+    for stage in range(3):
         if stage:
             stack.append(ResidualReduction(c, 2 * c, dims))
             c *= 2
