@@ -16,7 +16,7 @@ TESTS = Path(__file__).parents[1]
 
 def test_the_op_contract_holds_under_the_interpreter():
     ignored = TESTS / "ops/test_backend.py"  # about the choice, and run in processes of its own
-    command = [sys.executable, "-m", "pytest", "-k", "triton", f"--ignore={ignored}"]
+    command = [sys.executable, "-m", "pytest", "-rs", "-k", "triton", f"--ignore={ignored}"]
     done = subprocess.run(
         [*command, TESTS / "ops"],
         env=os.environ | {"TRITON_INTERPRET": "1"},
@@ -25,4 +25,6 @@ def test_the_op_contract_holds_under_the_interpreter():
         text=True,
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
-    assert "passed" in done.stdout and "skipped" not in done.stdout, done.stdout[-2000:]
+    skipped = [line for line in done.stdout.splitlines() if line.startswith("SKIPPED")]
+    unexplained = [line for line in skipped if "the op has no Triton kernel" not in line]
+    assert "passed" in done.stdout and not unexplained, done.stdout[-2000:]
