@@ -155,17 +155,17 @@ class Backward {
         needs_.dx || std::any_of(
                          needs_.params.get(), needs_.params.get() + plan_.stages.size(),
                          [](bool p) { return p; });
+    const bool two = std::any_of(
+        plan_.branches.begin(), plan_.branches.end(),
+        [](const Branch& b) { return b.stages == 2; });
     if (needs_.dw || (a_.training && anything && plan_.norms > 0)) {
       const auto kernel = NAS_SELECT_ISA(SumsFn<R>, edge_sums_kernel);
-      for_groups<R>(plan_, 0, true, true, [&](int64_t g, int64_t, const Scratch<R>& scratch) {
+      for_groups<R>(plan_, 0, true, two, [&](int64_t g, int64_t, const Scratch<R>& scratch) {
         kernel(a_, g, scratch);
       });
     }
     finish_branches(dw);
     if (!anything) return;
-    const bool two = std::any_of(
-        plan_.branches.begin(), plan_.branches.end(),
-        [](const Branch& b) { return b.stages == 2; });
     if (two) {
       pass(NAS_SELECT_ISA(BackFn<R>, edge_back_second_kernel), false, grads);
       finish_between();
@@ -291,7 +291,8 @@ std::tuple<Tensor, Tensor, std::vector<Tensor>> mixed_edge_bwd_cpu(
     torch::stable::zero_(grad);
     dparams.push_back(grad);
   }
-  // Kept like the threads' memory: between two passes it holds maps of the whole batch.
+  // Kept like the threads' memory, up to its 8 MiB: between two passes it holds maps of the whole
+  // batch.
   static thread_local Buffer du, shards;
   dispatch_real(x.scalar_type(), [&](auto real) {
     using R = decltype(real);

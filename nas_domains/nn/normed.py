@@ -94,7 +94,8 @@ def update_running(norms: Sequence[_BatchNorm], mean: Tensor, var: Tensor, value
     with torch.no_grad():
         for name, new in (("mean", mean), ("var", var * (values / (values - 1)))):
             running = _buffers(norms, name)
-            torch._foreach_lerp_(running, new.to(running[0].dtype).unbind(0), momentum)
+            rows = [row.to(to.dtype) for row, to in zip(new.unbind(0), running, strict=True)]
+            torch._foreach_lerp_(running, rows, momentum)
         tracked = [cast(Tensor, norm._buffers["num_batches_tracked"]) for norm in norms]
         torch._foreach_add_(tracked, 1)
 
@@ -133,8 +134,10 @@ def is_plain(norm: Any) -> TypeGuard[_BatchNorm]:
         type(norm) in _KINDS
         and not norm.affine
         and norm.momentum is not None
-        # All three are there or none; not asked for one by one, as each module is at each call.
-        and norm._buffers["running_mean"] is not None
+        # Not as attributes: torch looks for those in three places, and this is asked at each call.
+        and norm._buffers.get("running_mean") is not None
+        and norm._buffers.get("running_var") is not None
+        and norm._buffers.get("num_batches_tracked") is not None
     )
 
 

@@ -107,7 +107,10 @@ def _check(
         raise ValueError(
             f"mixed_edge: x has shape {tuple(x.shape)}; give it [B, C, H, W] with no side of 0."
         )
-    codes, shapes, norms = _check_branches(tuple(branches), stride, x.shape[1])
+    # Numbers of a traced graph are no keys of a cache.
+    traced = type(x.shape[1]) is not int or torch.compiler.is_compiling()
+    check = _check_branches.__wrapped__ if traced else _check_branches
+    codes, shapes, norms = check(tuple(branches), stride, x.shape[1])
     for i, t in enumerate((w, *params)):
         if t.dtype not in (torch.float32, torch.float64):
             label = f"params[{i - 1}]" if i else "w"

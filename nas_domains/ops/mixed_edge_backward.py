@@ -11,6 +11,7 @@ from .mixed_edge_reference import (
     BRANCHES,
     NAMES,
     avg_pool,
+    halves,
     max_pool,
     unpack,
 )
@@ -127,14 +128,16 @@ def _separable(
 
 
 def _reduction(g: Tensor, u: Tensor, params: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    height, width = u.shape[2:]
-    shifted = torch.nn.functional.pad(u[..., 1:, 1:], (0, width % 2, 0, height % 2))
+    even, odd = halves(u)
     half = params[0].shape[0]
-    du, first = _conv(g[:, :half].contiguous(), u, params[0], 2, 1, 1)
-    rest, second = torch.zeros_like(shifted), torch.empty_like(params[1])
+    dodd, second = torch.zeros_like(odd), torch.empty_like(params[1])
+    deven, first = _conv(g[:, :half].contiguous(), even, params[0], 1, 1, 1)
     if params[1].numel():
-        rest, second = _conv(g[:, half:].contiguous(), shifted, params[1], 2, 1, 1)
-    du[..., 1:, 1:] += rest[..., : height - 1, : width - 1]
+        dodd, second = _conv(g[:, half:].contiguous(), odd, params[1], 1, 1, 1)
+    du = torch.zeros_like(u)
+    du[..., ::2, ::2] = deven
+    height, width = u.shape[-2] // 2, u.shape[-1] // 2
+    du[..., 1::2, 1::2] = dodd[..., :height, :width]
     return du, first, second
 
 

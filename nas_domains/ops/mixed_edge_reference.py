@@ -91,9 +91,14 @@ def dense(u: Tensor, params: Sequence[Tensor], stride: int) -> Tensor:
 
 
 def reduction(u: Tensor, params: Sequence[Tensor]) -> Tensor:
-    """Two strided 1x1 convolutions, the second on the input shifted by one (Liu et al. 2019)."""
-    shifted = F.pad(u[..., 1:, 1:], (0, u.shape[-1] % 2, 0, u.shape[-2] % 2))
-    return torch.cat([F.conv2d(u, params[0], None, 2), F.conv2d(shifted, params[1], None, 2)], 1)
+    """Two 1x1 convolutions, of the even and of the odd positions (Liu et al. 2019)."""
+    return torch.cat([F.conv2d(v, p) for v, p in zip(halves(u), params, strict=True)], 1)
+
+
+def halves(u: Tensor) -> tuple[Tensor, Tensor]:
+    """The even and the odd positions of an image, the odd ones padded where its sides are odd."""
+    pads = (0, u.shape[-1] % 2, 0, u.shape[-2] % 2)
+    return u[..., ::2, ::2], F.pad(u[..., 1::2, 1::2], pads)
 
 
 def max_pool(x: Tensor, stride: int) -> Tensor:

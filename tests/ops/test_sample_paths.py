@@ -26,7 +26,7 @@ class TestContract:
         path_checks.check_philox()
 
     @pytest.mark.parametrize("case", CASES, ids=str)
-    def test_paths_are_the_reference_s(self, case):
+    def test_paths_are_those_of_plain_pytorch(self, case):
         path_checks.check_same_as_reference(case)
 
     @pytest.mark.parametrize("case", CASES, ids=str)

@@ -41,8 +41,7 @@ static NAS_INLINE void for_runs(
 
 static void to_map(
     const edge::Shape& s, int64_t group, int64_t pixels, const real* tensor, real* map) {
-  const bool full =
-      s.channels % LANES == 0 || (s.pack * s.channels == LANES && images(s, group) == s.pack);
+  const bool full = s.pack * s.channels == LANES && images(s, group) == s.pack;
   if (!full) {
     for (int64_t i = 0; i < s.lanes() * pixels; ++i) map[i] = 0;
   }

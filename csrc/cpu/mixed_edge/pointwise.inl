@@ -76,7 +76,7 @@ static void pointwise_blocks(
       px += WIDTH;
     };
     const int64_t left = n - px;
-    if (left >= N && left != 2 * HALF) {
+    if (left == N || (left > N && left != 2 * HALF)) {
       tile(Int<N>{});
     } else if (left >= HALF) {
       tile(Int<HALF>{});
