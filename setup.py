@@ -38,7 +38,7 @@ CXX_FLAGS = [
 # machine.
 OP_FLAGS = ["-ffp-contract=off", f"-DTORCH_TARGET_VERSION={TORCH_TARGET_VERSION}", "-Icsrc"]
 # Checks of addresses are calls, and those of null, offset and alignment are given up: inlined into
-# the unrolled kernels they take ten minutes to compile.
+# the unrolled kernels they take long to compile.
 SANITIZE_FLAGS = [
     "-O1",
     "-fsanitize=address,undefined",

@@ -155,27 +155,27 @@ class Backward {
         needs_.dx || std::any_of(
                          needs_.params.get(), needs_.params.get() + plan_.stages.size(),
                          [](bool p) { return p; });
-    const bool two = std::any_of(
-        plan_.branches.begin(), plan_.branches.end(),
-        [](const Branch& b) { return b.stages == 2; });
     if (needs_.dw || (a_.training && anything && plan_.norms > 0)) {
       const auto kernel = NAS_SELECT_ISA(SumsFn<R>, edge_sums_kernel);
-      for_groups<R>(plan_, 0, true, two, [&](int64_t g, int64_t, const Scratch<R>& scratch) {
+      for_groups<R>(plan_, 0, true, [&](int64_t g, int64_t, const Scratch<R>& scratch) {
         kernel(a_, g, scratch);
       });
     }
     finish_branches(dw);
     if (!anything) return;
+    const bool two = std::any_of(
+        plan_.branches.begin(), plan_.branches.end(),
+        [](const Branch& b) { return b.stages == 2; });
     if (two) {
-      pass(NAS_SELECT_ISA(BackFn<R>, edge_back_second_kernel), false, grads);
+      pass(NAS_SELECT_ISA(BackFn<R>, edge_back_second_kernel), grads);
       finish_between();
     }
-    pass(NAS_SELECT_ISA(BackFn<R>, edge_back_first_kernel), true, grads);
+    pass(NAS_SELECT_ISA(BackFn<R>, edge_back_first_kernel), grads);
   }
 
  private:
-  void pass(BackFn<R> kernel, bool down, const ShardGrads<R>& grads) {
-    for_groups<R>(plan_, 0, true, down, [&](int64_t g, int64_t shard, const Scratch<R>& scratch) {
+  void pass(BackFn<R> kernel, const ShardGrads<R>& grads) {
+    for_groups<R>(plan_, 0, true, [&](int64_t g, int64_t shard, const Scratch<R>& scratch) {
       kernel(a_, g, grads.of(shard), scratch);
     });
   }

@@ -93,7 +93,7 @@ void forward(
     finish(false);
     set_factors();
     for_groups<R>(
-        plan, a.z == nullptr ? plan.stages.size() : 0, false, false,
+        plan, a.z == nullptr ? plan.stages.size() : 0, false,
         [&](int64_t g, int64_t, const Scratch<R>& scratch) {
           first(a, g, scratch);
           second(a, g, scratch);
@@ -101,12 +101,10 @@ void forward(
         });
     return;
   }
-  bool down = false;
   const auto pass = [&](GroupFn<R> kernel) {
-    for_groups<R>(plan, 0, false, down, [&](int64_t g, int64_t, const Scratch<R>& scratch) {
+    for_groups<R>(plan, 0, false, [&](int64_t g, int64_t, const Scratch<R>& scratch) {
       kernel(a, g, scratch);
     });
-    down = !down;
   };
   pass(first);
   finish(true);

@@ -112,14 +112,14 @@ def _check(
     check = _check_branches.__wrapped__ if traced else _check_branches
     codes, shapes, norms = check(tuple(branches), stride, x.shape[1])
     for i, t in enumerate((w, *params)):
-        if t.dtype not in (torch.float32, torch.float64):
-            label = f"params[{i - 1}]" if i else "w"
+        if t.dtype in (torch.float32, torch.float64) and t.device == x.device:
+            continue
+        label = f"params[{i - 1}]" if i else "w"
+        if t.device == x.device:
             raise TypeError(f"mixed_edge: {label} is {t.dtype}; convert it to float32 or float64.")
-        if t.device != x.device:
-            label = f"params[{i - 1}]" if i else "w"
-            raise ValueError(
-                f"mixed_edge: {label} is on {t.device} and x on {x.device}; move them together."
-            )
+        raise ValueError(
+            f"mixed_edge: {label} is on {t.device} and x on {x.device}; move them together."
+        )
     if w.dim() != 1 or w.shape[0] != len(codes):
         raise ValueError(
             f"mixed_edge: w has shape {tuple(w.shape)}; give it one weight for each of the "
@@ -293,7 +293,7 @@ def _backward(ctx: Any, g: Tensor | None, *_: Tensor) -> tuple[Any, ...]:
 
 
 class _Eager(torch.autograd.Function):
-    """The op without what torch.library does at each call for lists of tensors: a millisecond."""
+    """The op without what torch.library does at each call for lists of tensors."""
 
     @staticmethod
     def forward(x: Tensor, w: Tensor, *rest: Any) -> Any:

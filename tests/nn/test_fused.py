@@ -10,6 +10,7 @@ from nas_domains.nn.candidates import DARTS, NASBENCH201
 from nas_domains.nn.fused import fuse
 from nas_domains.nn.mixed import MixedOp
 from nas_domains.vision.spaces import darts, nasbench201
+from tests.make import naive
 
 CASES = [(DARTS, 1), (DARTS, 2), (NASBENCH201, 1), (NASBENCH201, 2)]
 native = pytest.mark.skipif(ops.active()["mixed_edge_fwd"] != "native", reason="nothing compiled")
@@ -66,6 +67,14 @@ def test_a_hook_sees_its_module_run():
     mixed.candidates["sep_conv_3x3"][1].register_forward_hook(lambda *_: seen.append(1))
     mixed(torch.randn(2, 4, 5, 5), torch.ones(8))
     assert seen
+
+
+def test_a_statistic_that_is_no_buffer_goes_the_plain_way():
+    mixed = MixedOp(DARTS, 4, 1, 2).eval()
+    norm = mixed.candidates["max_pool_3x3"][1]
+    norm.running_mean = torch.nn.Parameter(torch.ones(4), requires_grad=False)
+    x, w = torch.randn(2, 4, 5, 5), torch.rand(8)
+    torch.testing.assert_close(mixed(x, w), naive(mixed, x, w))
 
 
 @pytest.mark.parametrize("space", [darts, nasbench201])

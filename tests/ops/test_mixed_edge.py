@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from nas_domains import ops
 from nas_domains.ops.mixed_edge_reference import NAMES
@@ -181,6 +182,24 @@ def test_nothing_is_kept_without_gradients():
 
 
 _x, _one = torch.zeros(2, 4, 5, 5), torch.ones(1)
+
+
+def test_traces_with_symbolic_sizes():
+    case = EdgeCase((4, 8, 6, 6))
+    inputs, _ = edge_checks.tensors(case, torch.float32, 0)
+
+    def call(x, w, *params):
+        return ops.mixed_edge(x, w, params, case.branches)[0]
+
+    graph = make_fx(call, tracing_mode="symbolic")(*inputs)
+    torch.testing.assert_close(graph(*inputs), call(*inputs))
+
+
+def test_statistics_carry_no_gradient():
+    (x, w, *params), _ = edge_checks.tensors(EdgeCase((4, 8, 6, 6)), torch.float32, 0)
+    x.requires_grad_()
+    y, mean, var = ops.mixed_edge(x, w, params, DARTS)
+    assert y.requires_grad and not mean.requires_grad and not var.requires_grad
 
 
 @pytest.mark.parametrize(

@@ -88,18 +88,17 @@ class ThreadScratch {
   Buffer parts_[12];
 };
 
-// Calls f(group, shard, scratch) for all groups, on torch's threads. A pass that goes `down`
-// begins with the groups at which the pass before ended, whose maps are in the cache.
+// Calls f(group, shard, scratch) for all groups, on torch's threads.
 template <class R, class F>
-void for_groups(const Plan& plan, int64_t kept_maps, bool backward, bool down, const F& f) {
+void for_groups(const Plan& plan, int64_t kept_maps, bool backward, const F& f) {
   const int64_t groups = plan.shape.groups, shards = shard_count(plan.shape);
   torch::stable::parallel_for(0, shards, 1, [&](int64_t begin, int64_t end) {
     static thread_local ThreadScratch<R> memory;
     const Scratch<R> scratch = memory.of(plan, kept_maps, backward);
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t shard = down ? begin + end - 1 - i : i;
-      const int64_t first = groups * shard / shards, last = groups * (shard + 1) / shards - 1;
-      for (int64_t g = first; g <= last; ++g) f(down ? first + last - g : g, shard, scratch);
+    for (int64_t shard = begin; shard < end; ++shard) {
+      for (int64_t g = groups * shard / shards; g < groups * (shard + 1) / shards; ++g) {
+        f(g, shard, scratch);
+      }
     }
     memory.trim();
   });
