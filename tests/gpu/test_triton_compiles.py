@@ -1,15 +1,21 @@
-"""The Triton kernels compile ahead of time for GPUs that are not here, within their registers."""
+"""The Triton kernels compile ahead of time for GPUs that are not here, within their registers.
+
+What is compiled is what the host functions launch, noted while ptxrun plays the GPU.
+"""
 
 import re
 import subprocess
 
 import pytest
+import torch
 
 pytest.importorskip("triton", reason="the Triton kernels need triton")
 import triton
-from nas_domains.kernels import weighted_sum
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+
+from nas_domains.testing.ops import SAMPLES, OpCase
+
+from .ptx import KERNELS, triton_ops
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
@@ -17,34 +23,18 @@ TARGETS = {
     "sm_100": GPUTarget("cuda", 100, 32),
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
-K = 8
 # Beyond these, fewer than half of the threads that a processor has room for can be resident.
 MOST_REGISTERS = {"sm_80": 64, "sm_90": 64, "sm_100": 64, "gfx942": 128}
+CASE = OpCase((4, 16, 8, 8), 8, ("channels_last",))
 
 
-def signatures(element):
-    """(kernel, signature, constants) of each kernel for K tensors of one element type."""
-    acc = triton.language.float64 if element == "fp64" else triton.language.float32
-    x, many = f"*{element}", (f"*{element}",) * K
-    total = "*fp64" if element == "fp64" else "*fp32"
-    common = {"ACC": acc, "BLOCK": weighted_sum.BLOCK}
-    return [
-        (
-            weighted_sum._weighted_sum_fwd_kernel,
-            {"xs": many, "w": total, "out": x, "n": "i64"},
-            common,
-        ),
-        (
-            weighted_sum._weighted_sum_dx_kernel,
-            {"g": x, "w": total, "dxs": many, "n": "i64"},
-            common | {"NEEDS": tuple(range(K))},
-        ),
-        (
-            weighted_sum._weighted_sum_dw_kernel,
-            {"g": x, "xs": many, "shares": total, "n": "i64"},
-            common,
-        ),
-    ]
+def launched(sample, dtype):
+    """(source, metadata) of the kernels that an op launches."""
+    leaves = [t.requires_grad_() for t in sample.inputs(CASE, dtype, 0)]
+    with triton_ops() as play:
+        y = sample.call(*leaves)
+        torch.autograd.grad(y, leaves, torch.ones_like(y))
+    return [KERNELS[launch.kernel] for launch in play.launches]
 
 
 def usage(compiled, target, tmp_path):
@@ -65,16 +55,19 @@ def usage(compiled, target, tmp_path):
     return int(re.search(r"REG:(\d+)", text)[1]), stack + local
 
 
-@pytest.mark.parametrize("element", ["fp32", "fp64", "bf16", "fp16"])
-@pytest.mark.parametrize("target", TARGETS)
-def test_compiles_without_spills(target, element, tmp_path):
-    for kernel, signature, constants in signatures(element):
-        source = ASTSource(
-            kernel,
-            signature | dict.fromkeys(constants, "constexpr"),
-            constexprs={(kernel.arg_names.index(name),): v for name, v in constants.items()},
-        )
-        compiled = triton.compile(source, target=TARGETS[target])
-        registers, spills = usage(compiled, target, tmp_path)
-        assert spills == 0, f"{kernel.__name__} spills {spills} on {target}"
-        assert 0 < registers <= MOST_REGISTERS[target], f"{kernel.__name__} uses {registers}"
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", SAMPLES)
+def test_compiles_without_spills(name, dtype, tmp_path):
+    kernels = launched(SAMPLES[name], dtype)
+    if not kernels:
+        pytest.skip(f"{name} has no Triton kernel")
+    for source, metadata in kernels:
+        for target, gpu in TARGETS.items():
+            compiled = triton.compile(
+                source, target=gpu, options={"num_warps": metadata.num_warps}
+            )
+            registers, spills = usage(compiled, target, tmp_path)
+            what = f"{metadata.name} on {target}"
+            print(f"{what}: {registers} registers, {spills} bytes spilled")
+            assert spills == 0, f"{what} spills {spills}"
+            assert 0 < registers <= MOST_REGISTERS[target], f"{what} uses {registers}"
