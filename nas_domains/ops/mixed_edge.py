@@ -182,7 +182,8 @@ def param_shapes(name: str, channels: int) -> list[tuple[int, ...]]:
     return [(channels, 1, k, k), (channels, channels, 1, 1)] * branch.stages
 
 
-def _output_like(x: Tensor, stride: int) -> Tensor:
+def output_like(x: Tensor, stride: int) -> Tensor:
+    """Returns an empty tensor for y."""
     sides = (-(-x.shape[2] // stride), -(-x.shape[3] // stride))
     return torch.empty(
         (*x.shape[:2], *sides),
@@ -223,12 +224,12 @@ def _fwd_reference(
     y = mixed_edge_reference.formula(
         x, w, params, branches, stride, mean, var, training, eps, note
     )
-    out = _output_like(x, stride).copy_(y)
-    z = torch.stack(maps) if maps else _saved_like(x, out, 0)
+    out = output_like(x, stride).copy_(y)
+    z = torch.stack(maps) if maps else saved_like(x, out, 0)
     return out, torch.cat(means), torch.cat(variances), z
 
 
-def _saved_like(x: Tensor, y: Tensor, stages: int) -> Tensor:
+def saved_like(x: Tensor, y: Tensor, stages: int) -> Tensor:
     """Returns an empty tensor for the maps that the backward needs."""
     _, groups, blocks = lane_shape(y)
     return x.new_empty((stages, groups, blocks, y.shape[2] * y.shape[3], LANES))
@@ -248,8 +249,8 @@ def _fwd_fake(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     norms, stages = _counts(branches)
     rows = (norms if training else 0, x.shape[1])
-    y = _output_like(x, stride)
-    return y, x.new_empty(rows), x.new_empty(rows), _saved_like(x, y, stages if keep else 0)
+    y = output_like(x, stride)
+    return y, x.new_empty(rows), x.new_empty(rows), saved_like(x, y, stages if keep else 0)
 
 
 def _bwd_fake(
@@ -367,6 +368,7 @@ define(
     "bool training, float eps, bool keep) -> (Tensor, Tensor, Tensor, Tensor)",
     _fwd_reference,
     _fwd_fake,
+    triton="nas_domains.ops.mixed_edge_gpu:forward",
 )
 # Without a gradient asked for, dx and dw are empty; needs_params lists the params whose is.
 define(
@@ -376,6 +378,7 @@ define(
     "int[] needs_params) -> (Tensor, Tensor, Tensor[])",
     mixed_edge_backward.reference,
     _bwd_fake,
+    triton="nas_domains.ops.mixed_edge_gpu_backward:backward",
 )
 torch.library.register_autograd(
     "nas_domains::mixed_edge_fwd", _backward, setup_context=_setup_context

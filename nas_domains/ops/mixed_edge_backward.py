@@ -16,7 +16,7 @@ from .mixed_edge_reference import (
     unpack,
 )
 
-__all__ = ["reference"]
+__all__ = ["conv_backward", "reduction_backward", "reference"]
 
 _aten = torch.ops.aten
 
@@ -69,9 +69,9 @@ def reference(
                 dout = norm.backward(dout * (u > 0), maps[0], row)
             u = x.relu()
             if name == "reduce":
-                dbranch, grads[at], grads[at + 1] = _reduction(dout, u, own)
+                dbranch, grads[at], grads[at + 1] = reduction_backward(dout, u, own)
             elif branch.params == 1:
-                dbranch, grads[at] = _conv(dout, u, own[0], stride, 1, 1)
+                dbranch, grads[at] = conv_backward(dout, u, own[0], stride, 1, 1)
             else:
                 dbranch, grads[at], grads[at + 1] = _separable(
                     dout, u, own[:2], stride, branch.dilation
@@ -105,9 +105,10 @@ class _Norms:
         return g * self.inverse[row]
 
 
-def _conv(
+def conv_backward(
     g: Tensor, u: Tensor, weight: Tensor, stride: int, dilation: int, groups: int
 ) -> tuple[Tensor, Tensor]:
+    """Returns the gradients of a convolution's input and weight."""
     pad = dilation * (weight.shape[-1] // 2)
     du, dweight, _ = _aten.convolution_backward(
         g, u, weight, None, [stride] * 2, [pad] * 2, [dilation] * 2, False, [0, 0], groups,
@@ -122,18 +123,21 @@ def _separable(
     depthwise, pointwise = params
     pad = dilation * (depthwise.shape[-1] // 2)
     a = torch.nn.functional.conv2d(u, depthwise, None, stride, pad, dilation, u.shape[1])
-    da, dpointwise = _conv(g, a, pointwise, 1, 1, 1)
-    du, ddepthwise = _conv(da, u, depthwise, stride, dilation, u.shape[1])
+    da, dpointwise = conv_backward(g, a, pointwise, 1, 1, 1)
+    du, ddepthwise = conv_backward(da, u, depthwise, stride, dilation, u.shape[1])
     return du, ddepthwise, dpointwise
 
 
-def _reduction(g: Tensor, u: Tensor, params: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def reduction_backward(
+    g: Tensor, u: Tensor, params: Sequence[Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the gradients of the factorized reduction's input and of its two weights."""
     even, odd = halves(u)
     half = params[0].shape[0]
     dodd, second = torch.zeros_like(odd), torch.empty_like(params[1])
-    deven, first = _conv(g[:, :half].contiguous(), even, params[0], 1, 1, 1)
+    deven, first = conv_backward(g[:, :half].contiguous(), even, params[0], 1, 1, 1)
     if params[1].numel():
-        dodd, second = _conv(g[:, half:].contiguous(), odd, params[1], 1, 1, 1)
+        dodd, second = conv_backward(g[:, half:].contiguous(), odd, params[1], 1, 1, 1)
     du = torch.zeros_like(u)
     du[..., ::2, ::2] = deven
     height, width = u.shape[-2] // 2, u.shape[-1] // 2

@@ -15,7 +15,9 @@ from triton.backends.compiler import GPUTarget
 
 from nas_domains.testing.ops import SAMPLES, OpCase
 
-from .ptx import KERNELS, triton_ops
+from .ptx import KERNELS, needs_ptxrun, triton_ops
+
+pytestmark = needs_ptxrun
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),

@@ -13,7 +13,9 @@ from nas_domains.kernels import weighted_sum
 from nas_domains.testing import op_checks
 from nas_domains.testing.ops import SAMPLES, OpCase, op_cases
 
-from .ptx import mutant, played, ptxrun, triton_ops
+from .ptx import mutant, needs_ptxrun, played, ptxrun, triton_ops
+
+pytestmark = needs_ptxrun
 
 DTYPES = [torch.float32, torch.bfloat16]
 
