@@ -16,6 +16,7 @@ import triton.language as tl
 from torch import Tensor
 from triton.language.target_info import is_hip
 
+from .channels import joined
 from .layout import computing_dtype
 from .weighted_sum import _on
 
@@ -192,12 +193,7 @@ def forward(
         )
     if not measure:
         return (d.new_empty((0, channels), dtype=acc),) * 2
-    counts = torch.full((parts,), tiles * sizes["ROWS"], dtype=acc, device=d.device)
-    counts[-1] = rows - (parts - 1) * tiles * sizes["ROWS"]
-    counts = counts[:, None, None]
-    means, squares = shares.unbind(2)
-    mean = (counts * means).sum(0) / rows
-    return mean, (squares + counts * (means - mean).square()).sum(0) / rows
+    return joined(shares, tiles * sizes["ROWS"], rows)
 
 
 def backward(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..kernels import pointwise
-from ..kernels.channel_sums import channel_sums
+from ..kernels.channels import channel_sums
 from .mixed_edge_backward import conv_backward, reduction_backward
 from .mixed_edge_gpu import Edge, Stage, affine
 from .mixed_edge_reference import BRANCHES
@@ -96,7 +96,8 @@ class _Backward:
             outputs = edge.outputs(edge.depthwise([], edge.pools)[1], self.z)
             norms = [edge.norm_of[k] for k in edge.adding]
             means = [self.mean[norm] if norm >= 0 else zero for norm in norms]
-            sums = channel_sums(self.g, outputs, torch.stack([*means, zero])[:-1])
+            images = [edge.image(rows) for rows in (self.g, *outputs)]
+            sums = channel_sums(images[0], images[1:], torch.stack([*means, zero])[:-1])
         dw = [self.g.new_zeros(())] * len(edge.names)
         for own, k in zip(sums, edge.adding, strict=False):
             norm = edge.norm_of[k]

@@ -349,6 +349,7 @@ define(
     "-> (Tensor, Tensor, Tensor)",
     _fwd_reference,
     _fwd_fake,
+    triton="nas_domains.kernels.norm_weighted_sum:norm_weighted_sum_fwd",
 )
 # x_k is read only where dw is wanted or, in training, dx_k of a normed branch is; any tensor of
 # its shape may stand for it elsewhere. needs_dx lists the k whose dx_k is wanted.
@@ -358,6 +359,7 @@ define(
     "bool training, int[] needs_dx, bool needs_dw) -> (Tensor[], Tensor)",
     _bwd_reference,
     _bwd_fake,
+    triton="nas_domains.kernels.norm_weighted_sum:norm_weighted_sum_bwd",
 )
 torch.library.register_autograd(
     "nas_domains::norm_weighted_sum_fwd", _backward, setup_context=_setup_context
