@@ -267,18 +267,21 @@ define(
     "(Tensor thresholds, int n, int seed, int offset) -> Tensor",
     _choose_reference,
     _choose_fake,
+    "nas_domains.kernels.sample_paths:sample_paths_choose",
 )
 define(
     "sample_paths_fair",
     "(Tensor allowed, int n, int seed, int offset) -> Tensor",
     _fair_reference,
     _choose_fake,
+    "nas_domains.kernels.sample_paths:sample_paths_fair",
 )
 define(
     "sample_paths_race",
     "(Tensor scales, int n, int k, int seed, int offset) -> Tensor",
     _race_reference,
     _race_fake,
+    "nas_domains.kernels.sample_paths:sample_paths_race",
 )
 # The words of `blocks` blocks from the counter (low, high) on, for tests against the published
 # vectors; `like` says on which device.
@@ -287,4 +290,5 @@ define(
     "(Tensor like, int seed, int low, int high, int blocks) -> Tensor",
     _philox_reference,
     _philox_fake,
+    "nas_domains.kernels.philox:philox",
 )

@@ -108,7 +108,7 @@ def check_same_as_reference(
         drawn = expected.long().reshape(n, case.edges, k)
         assert bool(allowed.gather(2, drawn).all()), f"{case} {mode}: drew what has no chance"
         try:
-            for threads in (1, 3):
+            for threads in (1,) if ops.choice() == "triton" else (1, 3):
                 torch.set_num_threads(threads)
                 found = draw()
                 assert torch.equal(found, expected), f"{case} {mode}: other paths than reference"

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nas_domains import ops
-from nas_domains.testing import op_checks
+from nas_domains.testing import op_checks, path_checks
 from nas_domains.testing.ops import SAMPLES, OpCase
 
 pytestmark = [
@@ -41,3 +41,25 @@ def test_bits_repeat_and_compiling_changes_nothing(name):
 
 def test_auto_takes_a_gpu_kernel():
     assert ops.active("cuda")["weighted_sum_fwd"] in ("native", "triton")
+
+
+def test_sample_paths():
+    path_checks.check_sample_paths("cuda")
+
+
+@pytest.mark.parametrize("mode", path_checks.MODES)
+def test_paths_of_a_cuda_graph_are_those_of_the_cpu(mode):
+    namespace = torch.ops.nas_domains
+    names = {"fair": ("fair", ()), "gumbel": ("race", (2,))}
+    name, k = names.get(mode, ("choose", ()))
+    draw = getattr(namespace, f"sample_paths_{name}")
+    table = namespace.sample_paths_table(path_checks.PathCase(20, 8).logits(), mode, 2)
+    args = (600, *k, 3, 2**33 + 7)
+    on_gpu = table.cuda()
+    draw(on_gpu, *args)  # compiles
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        paths = draw(on_gpu, *args)
+    paths.zero_()
+    graph.replay()
+    assert torch.equal(paths.cpu(), draw(table, *args))

@@ -1,5 +1,7 @@
 """The op sample_paths: its contract on every backend, compiled, and what it refuses."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -30,7 +32,10 @@ class TestContract:
         path_checks.check_same_as_reference(case)
 
     @pytest.mark.parametrize("case", CASES, ids=str)
-    def test_pieces_and_seeds(self, case):
+    def test_pieces_and_seeds(self, case, variant):
+        if variant == "triton" and case.options > 1000:
+            # Interpreted, a fair draw takes a second for each few hundred paths of a block.
+            case = replace(case, options=300)
         path_checks.check_pieces(case)
 
     @pytest.mark.parametrize("case", [PathCase(5, 6, 0.3), PathCase(1, 1), PathCase(20, 8)])
