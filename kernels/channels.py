@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .weighted_sum import _acc, _on
+from .launch import acc, on
 
 __all__ = ["Grid", "channel_sums", "grid_of", "joined", "moments", "offsets"]
 
@@ -58,6 +58,7 @@ class Grid:
         return {
             "C": self.channels,
             "INNER": self.inner == 1,
+            "WIDE": self.positions > 2**31 - self.height,
             "LANES": self.lanes,
             "HEIGHT": self.height,
             "num_warps": max(4, self.lanes * self.height // 1024),
@@ -86,18 +87,21 @@ def offsets(
     inner,
     C: tl.constexpr,
     INNER: tl.constexpr,
+    WIDE: tl.constexpr,
     LANES: tl.constexpr,
     HEIGHT: tl.constexpr,
 ):
     """Returns offsets and mask [HEIGHT, LANES] of a tile, and its channels and their mask."""
-    at = tile.to(tl.int64) * HEIGHT + tl.arange(0, HEIGHT)
+    # Division of 64 bits costs far more.
+    at = (tile.to(tl.int64) if WIDE else tile) * HEIGHT + tl.arange(0, HEIGHT)
     c = tl.program_id(1) * LANES + tl.arange(0, LANES)
     mask = (at < positions)[:, None] & (c < C)[None, :]
     if INNER:
-        return at[:, None] * C + c[None, :], mask, c, c < C
+        return at.to(tl.int64)[:, None] * C + c[None, :], mask, c, c < C
     plane = at // inner
-    start = plane * (inner * C) + (at - plane * inner)
-    return start[:, None] + c[None, :] * tl.cast(inner, tl.int64), mask, c, c < C
+    wide = tl.cast(inner, tl.int64)
+    start = plane * (wide * C) + (at - plane * inner)
+    return start[:, None] + c[None, :] * wide, mask, c, c < C
 
 
 @triton.jit(do_not_specialize=["positions", "tiles", "inner"])
@@ -109,6 +113,7 @@ def _moments_kernel(
     inner,
     C: tl.constexpr,
     INNER: tl.constexpr,
+    WIDE: tl.constexpr,
     LANES: tl.constexpr,
     HEIGHT: tl.constexpr,
     ACC: tl.constexpr,
@@ -119,7 +124,7 @@ def _moments_kernel(
         mean = tl.zeros([LANES], ACC)
         squares = tl.zeros([LANES], ACC)
         for tile in range(part * tiles, (part + 1) * tiles):
-            at, mask, _, _ = offsets(tile, positions, inner, C, INNER, LANES, HEIGHT)
+            at, mask, _, _ = offsets(tile, positions, inner, C, INNER, WIDE, LANES, HEIGHT)
             x = tl.load(xs[k] + at, mask=mask, other=0).to(ACC)
             start = tile.to(tl.int64) * HEIGHT
             here = tl.minimum(tl.maximum(positions - start, 0), HEIGHT).to(tl.int32)
@@ -151,6 +156,7 @@ def _channel_sums_kernel(
     inner,
     C: tl.constexpr,
     INNER: tl.constexpr,
+    WIDE: tl.constexpr,
     LANES: tl.constexpr,
     HEIGHT: tl.constexpr,
     SUMS: tl.constexpr,
@@ -160,7 +166,7 @@ def _channel_sums_kernel(
     k_of = tl.arange(0, SUMS)
     totals = tl.zeros([SUMS, LANES], ACC)
     for tile in range(part * tiles, (part + 1) * tiles):
-        at, mask, c, inside = offsets(tile, positions, inner, C, INNER, LANES, HEIGHT)
+        at, mask, c, inside = offsets(tile, positions, inner, C, INNER, WIDE, LANES, HEIGHT)
         grad = tl.load(g + at, mask=mask, other=0).to(ACC)
         totals += tl.where(k_of[:, None] == len(xs), tl.sum(grad, 0)[None, :], 0)
         for k in tl.static_range(len(xs)):
@@ -196,9 +202,9 @@ def moments(xs: list[Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     grid = grid_of(xs[0])
     parts, each = grid.parts()
     shares = xs[0].new_empty((parts, len(xs), 2, grid.channels), dtype=dtype)
-    with _on(shares):
+    with on(shares):
         _moments_kernel[(parts, grid.blocks)](
-            tuple(xs), shares, grid.positions, each, grid.inner, ACC=_acc(shares),
+            tuple(xs), shares, grid.positions, each, grid.inner, ACC=acc(shares),
             **grid.constants(),
         )  # fmt: skip
     return joined(shares, each * grid.height, grid.positions)
@@ -215,9 +221,9 @@ def channel_sums(g: Tensor, xs: list[Tensor], means: Tensor) -> Tensor:
     grid = grid_of(g)
     parts, each = grid.parts()
     shares = means.new_empty((parts, len(xs) + 1, grid.channels))
-    with _on(g):
+    with on(g):
         _channel_sums_kernel[(parts, grid.blocks)](
             g, tuple(xs), means, shares, grid.positions, each, grid.inner,
-            SUMS=triton.next_power_of_2(len(xs) + 1), ACC=_acc(means), **grid.constants(),
+            SUMS=triton.next_power_of_2(len(xs) + 1), ACC=acc(means), **grid.constants(),
         )  # fmt: skip
     return shares.sum(0)

@@ -8,8 +8,8 @@ import triton.language as tl
 from torch import Tensor
 
 from .channels import channel_sums, grid_of, moments, offsets
+from .launch import acc, on
 from .layout import computing_dtype, matched
-from .weighted_sum import _acc, _on
 
 __all__ = ["norm_weighted_sum_bwd", "norm_weighted_sum_fwd"]
 
@@ -24,12 +24,13 @@ def _apply_kernel(
     inner,
     C: tl.constexpr,
     INNER: tl.constexpr,
+    WIDE: tl.constexpr,
     LANES: tl.constexpr,
     HEIGHT: tl.constexpr,
     ACC: tl.constexpr,
 ):
     tile = tl.program_id(0)
-    at, mask, c, inside = offsets(tile, positions, inner, C, INNER, LANES, HEIGHT)
+    at, mask, c, inside = offsets(tile, positions, inner, C, INNER, WIDE, LANES, HEIGHT)
     total = tl.zeros([HEIGHT, LANES], ACC)
     for k in tl.static_range(len(xs)):
         mean = tl.load(means + k * C + c, mask=inside, other=0)
@@ -51,13 +52,14 @@ def _dx_kernel(
     READS: tl.constexpr,
     C: tl.constexpr,
     INNER: tl.constexpr,
+    WIDE: tl.constexpr,
     LANES: tl.constexpr,
     HEIGHT: tl.constexpr,
     ACC: tl.constexpr,
 ):
     # dx = c0 g + c1 (x - mean) + c2; the last two only of the branches that READS names.
     tile = tl.program_id(0)
-    at, mask, c, inside = offsets(tile, positions, inner, C, INNER, LANES, HEIGHT)
+    at, mask, c, inside = offsets(tile, positions, inner, C, INNER, WIDE, LANES, HEIGHT)
     grad = tl.load(g + at, mask=mask, other=0).to(ACC)
     for k in tl.static_range(len(dxs)):
         own = coefficients + k * 3 * C + c
@@ -87,26 +89,26 @@ def norm_weighted_sum_fwd(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Host function of the op ``nas_domains::norm_weighted_sum_fwd``."""
     out = torch.empty_like(xs[0])
-    acc = computing_dtype(out.dtype)
+    dtype = computing_dtype(out.dtype)
     channels = out.shape[1]
     xs = [matched(x, out) for x in xs]
     own = [x for x, on in zip(xs, normed, strict=True) if on]
     if mean is not None and var is not None:
         # Copies, as no op of ours returns its input.
-        mean, var = (mean.to(acc, copy=True).contiguous(), var.to(acc, copy=True).contiguous())
+        mean, var = (mean.to(dtype, copy=True).contiguous(), var.to(dtype, copy=True).contiguous())
     elif own and out.numel() > 0:
-        mean, var = moments(own, acc)
+        mean, var = moments(own, dtype)
     else:
-        mean = out.new_full((len(own), channels), float("nan"), dtype=acc)
+        mean = out.new_full((len(own), channels), float("nan"), dtype=dtype)
         var = mean.clone()
     if out.numel() > 0:
-        one = torch.ones(channels, dtype=acc, device=out.device)
-        factors = w.to(acc)[:, None] * _spread((var + eps).rsqrt(), normed, one)
+        one = torch.ones(channels, dtype=dtype, device=out.device)
+        factors = w.to(dtype)[:, None] * _spread((var + eps).rsqrt(), normed, one)
         grid = grid_of(out)
-        with _on(out):
+        with on(out):
             _apply_kernel[(grid.tiles, grid.blocks)](
                 tuple(xs), _spread(mean, normed, torch.zeros_like(one)), factors, out,
-                grid.positions, grid.inner, ACC=_acc(factors), **grid.constants(),
+                grid.positions, grid.inner, ACC=acc(factors), **grid.constants(),
             )  # fmt: skip
     return out, mean, var
 
@@ -125,15 +127,15 @@ def norm_weighted_sum_bwd(
 ) -> tuple[list[Tensor], Tensor]:
     """Host function of the op ``nas_domains::norm_weighted_sum_bwd``."""
     like = torch.empty_like(xs[0])
-    acc = computing_dtype(g.dtype)
+    dtype = computing_dtype(g.dtype)
     g = matched(g, like)
     dxs = [torch.empty_like(like) for _ in needs_dx]
     if like.numel() == 0:
         return dxs, w.new_zeros(len(xs) if needs_dw else 0)
     grid = grid_of(like)
-    zero = torch.zeros(grid.channels, dtype=acc, device=g.device)
-    means = _spread(mean.to(acc), normed, zero)
-    inverse = _spread((var.to(acc) + eps).rsqrt(), normed, zero + 1)
+    zero = torch.zeros(grid.channels, dtype=dtype, device=g.device)
+    means = _spread(mean.to(dtype), normed, zero)
+    inverse = _spread((var.to(dtype) + eps).rsqrt(), normed, zero + 1)
     # Branches whose x a sum or a gradient reads.
     reads = [training and normed[k] for k in needs_dx]
     summed = (
@@ -150,14 +152,14 @@ def norm_weighted_sum_bwd(
     if dxs:
         rows = []
         for k, read in zip(needs_dx, reads, strict=True):
-            c0 = w[k].to(acc) * inverse[k]
+            c0 = w[k].to(dtype) * inverse[k]
             c1 = c0 * inverse[k].square() * sums[k] / -grid.positions if read else zero
             rows.append(torch.stack([c0, c1, c0 * total / -grid.positions if read else zero]))
         own = [matched(xs[k], like) if r else g for k, r in zip(needs_dx, reads, strict=True)]
-        with _on(g):
+        with on(g):
             _dx_kernel[(grid.tiles, grid.blocks)](
                 g, tuple(own), torch.stack([means[k] for k in needs_dx]), torch.stack(rows),
-                tuple(dxs), grid.positions, grid.inner, READS=tuple(reads), ACC=_acc(zero),
+                tuple(dxs), grid.positions, grid.inner, READS=tuple(reads), ACC=acc(zero),
                 **grid.constants(),
             )  # fmt: skip
     if not needs_dw:

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor, int64
 
-from .weighted_sum import _on
+from .launch import on
 
 __all__ = ["block_words", "philox", "wide", "words_of"]
 
@@ -70,7 +70,7 @@ def philox(like: Tensor, seed: int, low: int, high: int, blocks: int) -> Tensor:
         raise RuntimeError("philox: blocks must be 0 or more.")
     out = like.new_empty((blocks, 64), dtype=int64)
     if blocks > 0:
-        with _on(out):
+        with on(out):
             _philox_kernel[(triton.cdiv(16 * blocks, 128),)](
                 out, low, high, seed, blocks, SIZE=128
             )

@@ -17,8 +17,8 @@ from torch import Tensor
 from triton.language.target_info import is_hip
 
 from .channels import joined
+from .launch import on
 from .layout import computing_dtype
-from .weighted_sum import _on
 
 __all__ = ["MOST_CHANNELS", "backward", "forward"]
 
@@ -169,16 +169,16 @@ def forward(
         Mean and biased variance [n, C] in the computing dtype; [0, C] if not wanted.
     """
     n, rows, channels = d.shape
-    acc = computing_dtype(d.dtype)
+    dtype = computing_dtype(d.dtype)
     if not _multiplies(d):
         for i, stage in enumerate(stages):
             torch.matmul(d[i], weights[i].T, out=z[stage])
-        found = torch.var_mean(z[list(stages)].to(acc), 1, correction=0)
+        found = torch.var_mean(z[list(stages)].to(dtype), 1, correction=0)
         return (found[1], found[0]) if measure else (d.new_empty(0, channels),) * 2
     sizes = _sizes(d)
     parts, tiles = _parts(rows, channels, sizes["ROWS"])
-    shares = d.new_empty((parts if measure else 0, n, 2, channels), dtype=acc)
-    with _on(d):
+    shares = d.new_empty((parts if measure else 0, n, 2, channels), dtype=dtype)
+    with on(d):
         _pointwise_fwd_kernel[(parts, n)](
             d,
             weights,
@@ -192,7 +192,7 @@ def forward(
             **sizes,
         )
     if not measure:
-        return (d.new_empty((0, channels), dtype=acc),) * 2
+        return (d.new_empty((0, channels), dtype=dtype),) * 2
     return joined(shares, tiles * sizes["ROWS"], rows)
 
 
@@ -223,22 +223,22 @@ def backward(
     """
     n, channels = weights.shape[:2]
     rows = g.shape[0]
-    acc = coefficients.dtype
+    dtype = coefficients.dtype
     shape = n if needs_dw else 0, channels, channels
     if not _multiplies(g):
-        dw = g.new_empty(shape, dtype=acc)
+        dw = g.new_empty(shape, dtype=dtype)
         for i, stage in enumerate(stages):
             c0, c1, c2 = coefficients[i]
-            dz = (c0 * g.to(acc) + c1 * z[stage].to(acc) + c2).to(g.dtype)
+            dz = (c0 * g.to(dtype) + c1 * z[stage].to(dtype) + c2).to(g.dtype)
             if dd is not None:
                 torch.matmul(dz, weights[i], out=dd[i])
             if needs_dw:
-                dw[i] = dz.T.to(acc) @ d[i].to(acc)
+                dw[i] = dz.T.to(dtype) @ d[i].to(dtype)
         return dw
     sizes = _sizes(g)
     parts, tiles = _parts(rows, channels, sizes["ROWS"])
-    shares = g.new_empty((parts, *shape), dtype=acc)
-    with _on(g):
+    shares = g.new_empty((parts, *shape), dtype=dtype)
+    with on(g):
         _pointwise_bwd_kernel[(parts, n)](
             g, z, d, weights, coefficients, dd, shares, rows, tiles, z.stride(0), STAGES=stages,
             NEEDS_DD=dd is not None, NEEDS_DW=needs_dw, **sizes,

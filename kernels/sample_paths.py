@@ -17,8 +17,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .launch import on
 from .philox import block_words, wide, words_of
-from .weighted_sum import _on
 
 # Places of a program, and times. The interpreter takes as long for an operation of any size.
 PLACES, TIMES = (4096, 65536) if triton.knobs.runtime.interpret else (1024, 1024)
@@ -274,7 +274,7 @@ def _launch(
     """Launches a kernel from ``start`` rounded down to a whole number of blocks on."""
     lead = start % whole
     grid = (triton.cdiv(lead + total, sizes["SIZE"]),)
-    with _on(tables[0]):
+    with on(tables[0]):
         kernel[grid](*tables, start - lead, lead, total, *rest, num_warps=WARPS, **sizes)
 
 
@@ -307,7 +307,7 @@ def sample_paths_fair(allowed: Tensor, n: int, seed: int, offset: int) -> Tensor
         taken = allowed.new_empty((before + n, E), dtype=torch.int16)
         start, total = (offset - before) * E, (before + n) * E
         _launch(_fair_steps_kernel, (ranks, taken), start, 128, total, seed, E, K, SIZE=PLACES)
-        with _on(out):
+        with on(out):
             _fair_order_kernel[(triton.cdiv(n * E, PLACES),)](
                 ranks,
                 taken,
@@ -350,7 +350,7 @@ def sample_paths_race(scales: Tensor, n: int, k: int, seed: int, offset: int) ->
             enable_fp_fusion=False,
         )
     elif n > 0:
-        with _on(out):
+        with on(out):
             _long_race_kernel[(total,)](
                 scales,
                 out,

@@ -7,13 +7,12 @@ kernel is compiled for each K, of which a network has few.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from .launch import acc, on
 from .layout import computing_dtype, matched
 
 BLOCK = 1024
@@ -53,15 +52,6 @@ def _weighted_sum_dw_kernel(g, xs, shares, n, ACC: tl.constexpr, BLOCK: tl.const
         tl.store(shares + block * len(xs) + k, tl.sum(grad * x))
 
 
-def _on(x: Tensor) -> AbstractContextManager[object]:
-    """Triton launches on the current device; the interpreter needs none."""
-    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
-
-
-def _acc(x: Tensor) -> tl.dtype:
-    return tl.float64 if x.dtype == torch.float64 else tl.float32
-
-
 def _weights(w: Tensor, count: int) -> Tensor:
     if w.shape != (count,):
         raise RuntimeError("weighted_sum needs one weight for each tensor.")
@@ -75,9 +65,9 @@ def weighted_sum_fwd(xs: list[Tensor], w: Tensor) -> Tensor:
     n = out.numel()
     if n > 0:
         inputs = tuple(matched(x, out) for x in xs)
-        with _on(out):
+        with on(out):
             _weighted_sum_fwd_kernel[(triton.cdiv(n, BLOCK),)](
-                inputs, w, out, n, ACC=_acc(out), BLOCK=BLOCK
+                inputs, w, out, n, ACC=acc(out), BLOCK=BLOCK
             )
     return out
 
@@ -97,12 +87,12 @@ def weighted_sum_bwd(
     dxs = [torch.empty_like(like) for _ in needs_dx]
     n, blocks = like.numel(), triton.cdiv(like.numel(), BLOCK)
     shares = w.new_zeros((blocks, len(xs)), dtype=computing_dtype(g.dtype))
-    with _on(g):
+    with on(g):
         if dxs and n > 0:
             _weighted_sum_dx_kernel[(blocks,)](
-                g, w, tuple(dxs), n, NEEDS=tuple(needs_dx), ACC=_acc(g), BLOCK=BLOCK
+                g, w, tuple(dxs), n, NEEDS=tuple(needs_dx), ACC=acc(g), BLOCK=BLOCK
             )
         if xs and n > 0:
             inputs = tuple(matched(x, like) for x in xs)
-            _weighted_sum_dw_kernel[(blocks,)](g, inputs, shares, n, ACC=_acc(g), BLOCK=BLOCK)
+            _weighted_sum_dw_kernel[(blocks,)](g, inputs, shares, n, ACC=acc(g), BLOCK=BLOCK)
     return dxs, shares.sum(0).to(w.dtype)
