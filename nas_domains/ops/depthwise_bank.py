@@ -6,9 +6,9 @@ are given, the maps of an edge are
 .. math::
     d_i = W_i * u, \qquad p_0 = \max_{3 \times 3} x, \qquad p_1 = \mathrm{mean}_{3 \times 3}\, x
 
-with depthwise convolutions of kernel k, dilation r and padding ``r (k // 2)``, and pools of padding
-1 whose windows are clipped to the image; all of one stride. With ``da_i`` the gradient of ``d_i``,
-``g`` that of the edge and, after the batch norms of the pools and for the skip connection,
+with depthwise convolutions of kernel k, dilation r and padding ``r (k // 2)``, and pools of
+padding 1 whose windows are clipped to the image; all of one stride. With ``da_i`` the gradient of
+``d_i``, ``g`` that of the edge and, after the batch norms of the pools and for the skip connection,
 
 .. math::
     dp_j = a_{j0} g + a_{j1} p_j + a_{j2} \quad (j = 0, 1), \qquad dx_{skip} = a_{20} g,
@@ -18,9 +18,9 @@ the gradient of the ReLU's input is
 .. math::
     dx = [u > 0] \sum_i W_i^T * da_i + \max^T dp_0 + \mathrm{mean}^T dp_1 + dx_{skip}
 
-(the skip connection at stride 1 only; a maximum's gradient goes to the first element in scan order
-that equals it). The batch norm before the ReLU needs the sums of ``dx`` and of ``dx u``. Half types
-are computed in float32. Maps are channels-last, and the sums are added in a fixed order.
+(the skip connection at stride 1 only; a maximum's gradient goes to the first element in scan
+order that equals it). The batch norm before the ReLU needs the sums of ``dx`` and of ``dx u``.
+Half types are computed in float32. Maps are channels-last, and sums are added in a fixed order.
 """
 
 from __future__ import annotations
@@ -165,7 +165,11 @@ def _bwd_fake(
 ) -> tuple[Tensor, Tensor, Tensor]:
     acc, channels = computing_dtype(x.dtype), x.shape[1]
     taps = sum(weight.shape[-1] ** 2 for weight in weights) if needs_dweights else 0
-    dx = x.new_empty(_last(x).shape).permute(0, 3, 1, 2) if needs_dx else x.new_empty(0)
+    dx = x.new_empty(0)
+    if needs_dx:
+        dx = torch.empty(
+            x.shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last
+        )
     return (
         dx,
         x.new_empty((taps, channels), dtype=acc),
@@ -183,10 +187,10 @@ define(
     _fwd_reference,
     _fwd_fake,
 )
-# da [n, B, Ho, Wo, C]; g [B, C, Ho, Wo] in channels-last memory and coefficients a [3, 3, C] in the
-# computing dtype where pools and skip connection take part. Returns dx [B, C, H, W] in
-# channels-last memory, or [0]; dweights [taps of all weights, C] in the computing dtype, or [0, C];
-# and, with a scale and where dx is wanted, the sums [2, C] of dx and dx u, else [0, C].
+# da [n, B, Ho, Wo, C]; g [B, C, Ho, Wo] in channels-last memory and coefficients a [3, 3, C] in
+# the computing dtype where pools and skip connection take part. Returns dx [B, C, H, W] in
+# channels-last memory, or [0]; dweights [taps of all weights, C] in the computing dtype, or
+# [0, C]; and, with a scale and where dx is wanted, the sums [2, C] of dx and dx u, else [0, C].
 define(
     "depthwise_bank_bwd",
     "(Tensor da, Tensor x, Tensor? scale, Tensor? bias, Tensor[] weights, int[] dilations, "

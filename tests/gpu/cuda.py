@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas_domains.ops import depthwise_bank  # noqa: F401  (defines the ops)
+from nas_domains.ops import depthwise_bank
 
 from .ptx import ptxrun
 
