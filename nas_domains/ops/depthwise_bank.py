@@ -7,8 +7,9 @@ are given, the maps of an edge are
     d_i = W_i * u, \qquad p_0 = \max_{3 \times 3} x, \qquad p_1 = \mathrm{mean}_{3 \times 3}\, x
 
 with depthwise convolutions of kernel k, dilation r and padding ``r (k // 2)``, and pools of
-padding 1 whose windows are clipped to the image; all of one stride. With ``da_i`` the gradient of
-``d_i``, ``g`` that of the edge and, after the batch norms of the pools and for the skip connection,
+padding 1 whose windows are clipped to the image; all of one stride. With ``da_i`` the gradient
+of ``d_i``, ``g`` that of the edge and, behind the batch norms of the pools and for the skip
+connection,
 
 .. math::
     dp_j = a_{j0} g + a_{j1} p_j + a_{j2} \quad (j = 0, 1), \qquad dx_{skip} = a_{20} g,
