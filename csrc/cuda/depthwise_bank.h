@@ -56,9 +56,10 @@ NAS_EVERYWHERE constexpr int64_t divide_up(int64_t a, int64_t b) {
 }
 
 // Elements from one row of a tile of `columns` pixels in shared memory to the next. A warp takes a
-// chunk of each of several rows, `stride` rows apart: they fall into different banks.
+// chunk of each of several rows, `stride` rows apart: they fall into different banks, of which
+// there are 32, and 16 for float64, whose chunk is 4.
 NAS_EVERYWHERE constexpr int pitch(int columns, int chunk, int stride) {
-  const int banks = WARP / stride, wanted = chunk / stride % banks;
+  const int banks = (chunk == 4 ? 16 : 32) / stride, wanted = chunk / stride % banks;
   const int length = columns * chunk;
   return length + (wanted - length % banks + banks) % banks;
 }
@@ -117,21 +118,24 @@ inline void cut(Plan& p, int height, int width, int most, int step) {
   const int widest = most >= 512 ? 32 : 16;
   p.tiles_across = divide_up(width, widest);
   p.columns = divide_up(divide_up(width, p.tiles_across), STRIP) * STRIP;
-  const int highest = std::min(32, most / p.columns / step * step);
+  const int highest = std::clamp(most / p.columns / step * step, step, 32);
   p.tiles_down = divide_up(height, highest);
   p.rows = divide_up(divide_up(height, p.tiles_down), step) * step;
 }
 
-// Several small images to a block, so that all threads work and what is read and written once a
-// block weighs little.
+// Chooses tiles of at most `most` pixels that fit into shared memory; several small images to a
+// block, so that all threads work and what is read and written once a block weighs little.
 template <typename Shared>
-void gather_images(Plan& p, const Shared& shared) {
+void fit(Plan& p, int height, int width, int most, int step, const Shared& shared) {
   p.images = 1;
+  cut(p, height, width, most, step);
+  while (shared(p) > MOST_SHARED && most > 32) cut(p, height, width, most /= 2, step);
   if (p.tiles_down * p.tiles_across == 1) {
     p.images = std::clamp<int64_t>(128 / (p.rows * p.columns), 1, p.batch);
+    while (p.images > 1 && shared(p) > MOST_SHARED / 2) p.images /= 2;
   }
-  while (p.images > 1 && shared(p) > MOST_SHARED / 2) p.images /= 2;
   p.groups = divide_up(p.batch, p.images);
+  p.shared = shared(p);
 }
 
 inline Plan plan_of(
@@ -161,9 +165,8 @@ inline Plan plan_fwd(
   for (int i = 0; i < branches.count; ++i) {
     p.halo = std::max(p.halo, padding_of(branches.kernel[i], branches.dilation[i]));
   }
-  cut(p, p.out_height, p.out_width, 16384 / (p.chunk * real_bytes) / stride, 1);
-  gather_images(p, [&](const Plan& q) { return fwd_shared(q, branches, stride, real_bytes); });
-  p.shared = fwd_shared(p, branches, stride, real_bytes);
+  fit(p, p.out_height, p.out_width, 16384 / (p.chunk * real_bytes) / stride, 1,
+      [&](const Plan& q) { return fwd_shared(q, branches, stride, real_bytes); });
   return p;
 }
 
@@ -173,11 +176,8 @@ inline Plan plan_bwd(
   Plan p = plan_of(batch, channels, height, width, stride, element_bytes);
   const int real_bytes = real_bytes_of(element_bytes);
   p.halo = pools ? POOL_HALO : 0;
-  cut(p, height, width, 16384 / (p.chunk * real_bytes), stride);
-  gather_images(p, [&](const Plan& q) {
-    return bwd_shared(q, branches, stride, element_bytes, real_bytes);
-  });
-  p.shared = bwd_shared(p, branches, stride, element_bytes, real_bytes);
+  fit(p, height, width, 16384 / (p.chunk * real_bytes), stride,
+      [&](const Plan& q) { return bwd_shared(q, branches, stride, element_bytes, real_bytes); });
   p.work = bwd_work(p, branches, stride, real_bytes);
   return p;
 }

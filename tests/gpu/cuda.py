@@ -213,7 +213,7 @@ class Bank:
         if rows:
             columns = rows * x.shape[1]
             real = TYPES[sums.dtype][1]
-            before, sampled = self.launches["bwd"], self.options.pop("blocks", None)
+            before = self.launches["bwd"]
             self._launch(
                 "bwd",
                 f"depthwise_bank_sumI{real}E",
@@ -222,8 +222,6 @@ class Bank:
                 readonly=[partial],
             )
             self.launches |= {"sum": self.launches["bwd"], "bwd": before}
-            if sampled is not None:
-                self.options["blocks"] = sampled
         return dx, dweights, sums
 
 
