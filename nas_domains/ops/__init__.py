@@ -1,5 +1,6 @@
 """Torch operators of this package: one contract each, with several kernels."""
 
+from . import depthwise_bank  # noqa: F401  (mixed_edge calls what it defines)
 from .backend import active, available, backend, choice, info
 from .mixed_edge import mixed_edge
 from .norm_weighted_sum import norm_weighted_sum
