@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nas_domains.testing.cuda import nvcc
 from tests.ops.bank_cases import (
     CASES,
     BankCase,
@@ -19,7 +20,9 @@ from tests.ops.bank_cases import (
 )
 
 from . import cuda
-from .ptx import ptxrun
+from .ptx import needs_ptxrun, ptxrun
+
+pytestmark = [cuda.needs_nvcc, needs_ptxrun]
 
 OPS = torch.ops.nas_domains
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
@@ -60,7 +63,7 @@ def compile_host(kind, architecture, *flags):
     """Compiles a host function with its kernels; returns what nvcc prints."""
     include = Path(torch.__file__).parent / "include"
     return cuda.run(
-        cuda.nvcc(), *cuda.FLAGS, *cuda.HOST_FLAGS, *flags, f"-I{include}",
+        nvcc(), *cuda.FLAGS, *cuda.HOST_FLAGS, *flags, f"-I{include}",
         f"-I{cuda.CSRC.parent}", f"-arch={architecture}",
         cuda.CSRC / f"depthwise_bank_{kind}.cu",
     )  # fmt: skip

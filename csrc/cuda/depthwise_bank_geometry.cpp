@@ -1,5 +1,6 @@
-// The geometry of the depthwise bank for the tests, which launch what the host functions launch.
-#include "../../csrc/cuda/depthwise_bank.h"
+// The geometry of the depthwise bank as a C library: nas_domains/testing/cuda.py launches by it what
+// the host functions launch.
+#include "depthwise_bank.h"
 
 using namespace nas::bank;
 
