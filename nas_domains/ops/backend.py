@@ -34,7 +34,16 @@ import torch
 
 from ..core.errors import UsageError
 
-__all__ = ["active", "available", "backend", "choice", "define", "info", "native_module"]
+__all__ = [
+    "active",
+    "available",
+    "backend",
+    "choice",
+    "define",
+    "host_function",
+    "info",
+    "native_module",
+]
 
 BACKENDS = ("auto", "native", "triton", "reference")
 _DEVICES = {"cpu": "CPU", "cuda": "CUDA"}
@@ -191,7 +200,7 @@ def define(
     torch.library.register_fake(qualname, fake)
     op = _ops[name] = _Op(reference, triton, native)
     if _resolve(op, "cuda", "auto") == "triton":
-        _base.impl(name, _triton_call(op), "CUDA")
+        _base.impl(name, _triton_call(name), "CUDA")
     if _choice != "auto":
         _apply(name, op)
 
@@ -212,12 +221,21 @@ def _resolve(op: _Op, kind: str, asked: str | None = None) -> str:
     return "triton" if can_triton and kind == "cuda" else "reference"
 
 
-def _triton_call(op: _Op) -> Callable[..., Any]:
-    assert op.triton is not None
+def host_function(name: str) -> Callable[..., Any] | None:
+    """Returns the host function of an op's Triton kernels, or None if it has none."""
+    op = _ops[name]
+    if op.triton is None:
+        return None
     module, function = op.triton.split(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found
 
+
+def _triton_call(name: str) -> Callable[..., Any]:
     def call(*args: Any) -> Any:
-        return getattr(importlib.import_module(module), function)(*args)
+        host = host_function(name)  # imported by the first call
+        assert host is not None
+        return host(*args)
 
     return call
 
@@ -239,7 +257,7 @@ def _apply(name: str, op: _Op) -> None:
             continue
         kernel = {
             "reference": lambda: op.reference,
-            "triton": lambda: _triton_call(op),
+            "triton": lambda: _triton_call(name),
             "none": lambda: _refuse(name),
         }[wanted]()
         with warnings.catch_warnings():

@@ -39,7 +39,7 @@ def backward(
     g = g.contiguous(memory_format=torch.channels_last)
     step = _Backward(edge, edge.rows(g), edge.z_of(z), mean, var, training, eps)
     dw = step.branches(needs_dw)
-    dx = torch.zeros_like(x, memory_format=torch.channels_last)
+    dx = x.new_empty(0)
     grads: dict[int, Tensor] = {}
     if needs_dx or needs_params:
         dx = step.convolutions(g, needs_dx, set(needs_params), grads)

@@ -10,7 +10,8 @@ import os
 import shutil
 import struct
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,18 @@ from ..core.errors import UsageError
 from ..ops import depthwise_bank
 from .ptx import ptxrun
 
-__all__ = ["CSRC", "FLAGS", "Bank", "bank", "compile_ptx", "geometry", "instances", "nvcc", "run"]
+__all__ = [
+    "CSRC",
+    "FLAGS",
+    "Bank",
+    "bank",
+    "compile_ptx",
+    "geometry",
+    "instances",
+    "nvcc",
+    "played_bank",
+    "run",
+]
 
 CSRC = Path(__file__).parents[2] / "csrc" / "cuda"
 FLAGS = ["-std=c++20", "-O3", "-lineinfo"]
@@ -107,12 +119,14 @@ class Bank:
         modules: "fwd" and "bwd" -> a module of ptxrun.
         options: Of ptxrun's launch.
         launches: Kernel -> counts of its last launch.
+        history: (kernel, counts) of every launch.
     """
 
     geometry: ctypes.CDLL
     modules: dict[str, Any]
     options: dict[str, Any] = field(default_factory=lambda: {"strict": True})
     launches: dict[str, Any] = field(default_factory=dict)
+    history: list[tuple[str, Any]] = field(default_factory=list)
 
     def _plan(self, backward: bool, x: Tensor, branches: Any, stride: int, pools: bool) -> Any:
         plan = ctypes.create_string_buffer(self.geometry.size_of_plan())
@@ -137,6 +151,7 @@ class Bank:
         options = self.options | options
         threads = self.geometry.threads()
         self.launches[kind] = module.launch(kernel, grid, threads, args, **options)
+        self.history.append((name.partition("I")[0], self.launches[kind]))
 
     def fwd(
         self,
@@ -250,3 +265,16 @@ def bank(fwd: Path | None, bwd: Path | None, library: ctypes.CDLL) -> Bank:
     paths = {"fwd": fwd, "bwd": bwd}
     module = ptxrun().Module
     return Bank(library, {k: module(p.read_text()) for k, p in paths.items() if p is not None})
+
+
+@contextmanager
+def played_bank(player: Bank) -> Iterator[Bank]:
+    """Runs the ops ``depthwise_bank_fwd`` and ``_bwd`` on CPU tensors by a player."""
+    library: Any = torch.library.Library  # untyped in torch
+    override = library("nas_domains", "IMPL")
+    try:
+        override.impl("depthwise_bank_fwd", player.fwd, "CPU")
+        override.impl("depthwise_bank_bwd", player.bwd, "CPU")
+        yield player
+    finally:
+        override._destroy()
