@@ -131,13 +131,15 @@ __device__ __forceinline__ void pools_back(
   for_pixels<CHUNK>(own.all_rows(), own.columns, [&](int n) {
     const Row row = own.at(n);
     // The windows that see the pixel at their place (i, j), from the first window of the tile.
-    int lines[3];
+    int reals[3], places[3];
     bool sees[3];
 #pragma unroll
     for (int i = 0; i < 3; ++i) {
       const int down = row.within + 1 - i;
       sees[i] = STRIDE == 1 || down % 2 == 0;
-      lines[i] = row.image * to.rows + down / STRIDE + 1 / STRIDE;
+      const int r = row.image * to.rows + down / STRIDE + 1 / STRIDE;
+      reals[i] = r * step;
+      places[i] = r * line;
     }
     return [=, &tiles](int column) {
       R& dx = tiles.dx[n * tiles.dx_pitch + column * CHUNK];
@@ -150,8 +152,8 @@ __device__ __forceinline__ void pools_back(
           const int along = column + 1 - j;
           if (STRIDE == 2 && along % 2 != 0) continue;
           const int k = (along / STRIDE + 1 / STRIDE) * CHUNK;
-          const bool largest = index[lines[i] * line + k] == 3 * i + j;
-          sum += of_mean[lines[i] * step + k] + (largest ? of_max[lines[i] * step + k] : R(0));
+          const R routed = of_max[reals[i] + k];
+          sum += of_mean[reals[i] + k] + (index[places[i] + k] == 3 * i + j ? routed : R(0));
         }
       }
       dx = sum;
