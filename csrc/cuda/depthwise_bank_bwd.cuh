@@ -130,17 +130,31 @@ __device__ __forceinline__ void pools_back(
   __syncthreads();
   for_pixels<CHUNK>(own.all_rows(), own.columns, [&](int n) {
     const Row row = own.at(n);
-    return [=, &tiles, &to](int column) {
+    // The windows that see the pixel at their place (i, j), from the first window of the tile.
+    int reals[3], places[3];
+    bool sees[3];
+#pragma unroll
+    for (int i = 0; i < 3; ++i) {
+      const int down = row.within + 1 - i;
+      sees[i] = STRIDE == 1 || down % 2 == 0;
+      const int r = row.image * to.rows + down / STRIDE + 1 / STRIDE;
+      reals[i] = r * step;
+      places[i] = r * line;
+    }
+    return [=, &tiles](int column) {
       R& dx = tiles.dx[n * tiles.dx_pitch + column * CHUNK];
       R sum = STRIDE == 1 ? dx : 0;
 #pragma unroll
-      for (int i = 0; i < 9; ++i) {
-        // The window that sees the pixel at its place i, from the first window of the tile.
-        const int down = row.within + 1 - i / 3, along = column + 1 - i % 3;
-        if (STRIDE == 2 && ((down | along) & 1) != 0) continue;
-        const int r = row.image * to.rows + down / STRIDE + 1 / STRIDE;
-        const int s = (along / STRIDE + 1 / STRIDE) * CHUNK;
-        sum += of_mean[r * step + s] + (index[r * line + s] == i ? of_max[r * step + s] : R(0));
+      for (int i = 0; i < 3; ++i) {
+        if (!sees[i]) continue;
+#pragma unroll
+        for (int j = 0; j < 3; ++j) {
+          const int along = column + 1 - j;
+          if (STRIDE == 2 && along % 2 != 0) continue;
+          const int k = (along / STRIDE + 1 / STRIDE) * CHUNK;
+          const R routed = of_max[reals[i] + k];
+          sum += of_mean[reals[i] + k] + (index[places[i] + k] == 3 * i + j ? routed : R(0));
+        }
       }
       dx = sum;
     };
@@ -152,7 +166,8 @@ __device__ __forceinline__ void pools_back(
 template <int STRIDE, int K, int D, typename T>
 __device__ __forceinline__ void convolve_back(
     const Tiles<T>& tiles, const Region& own, const Affine<Real<T>>& affine, const Real<T>* da,
-    int da_rows, int step, const Real<T>* weights, Real<T> (&grads)[K * K]) {
+    int da_rows, int step, const Real<T>* weights, bool needs_dx, bool needs_dweights,
+    Real<T> (&grads)[K * K]) {
   using R = Real<T>;
   constexpr int CHUNK = chunk_of(sizeof(T)), P = D * (K / 2);
   constexpr int COLUMNS = reached(STRIP, P, STRIDE);
@@ -177,18 +192,22 @@ __device__ __forceinline__ void convolve_back(
       for (int i = 0; i < K; ++i) taps[i] = weights[t * K + i];
 #pragma unroll
       for (int i = 0; i < COLUMNS; ++i) values[i] = from[i * CHUNK];
+      const auto for_taps = [&](const auto& f) {
 #pragma unroll
-      for (int s = 0; s < K; ++s) {
+        for (int s = 0; s < K; ++s) {
 #pragma unroll
-        for (int j = 0; j < STRIP; ++j) {
-          const int along = j + P - s * D;
-          if (along % STRIDE != 0) continue;
-          const R value = values[along / STRIDE + P / STRIDE];
-          sums[j] = fma(taps[s], value, sums[j]);
-          grads[t * K + s] = fma(u[j], value, grads[t * K + s]);
+          for (int j = 0; j < STRIP; ++j) {
+            const int along = j + P - s * D;
+            if (along % STRIDE == 0) f(s, j, values[along / STRIDE + P / STRIDE]);
+          }
         }
+      };
+      if (needs_dx) for_taps([&](int s, int j, R v) { sums[j] = fma(taps[s], v, sums[j]); });
+      if (needs_dweights) {
+        for_taps([&](int s, int j, R v) { grads[t * K + s] = fma(u[j], v, grads[t * K + s]); });
       }
     }
+    if (!needs_dx) return;
     R* dx = tiles.dx + n * tiles.dx_pitch + column * CHUNK;
 #pragma unroll
     for (int j = 0; j < STRIP; ++j) dx[j * CHUNK] += u[j] <= 0 ? R(0) : sums[j];
@@ -240,7 +259,8 @@ __global__ void __launch_bounds__(THREADS, sizeof(T) == 8 ? 1 : 2)
       constexpr int K = decltype(kernel)::value, D = decltype(dilation)::value;
       R grads[K * K] = {};
       convolve_back<STRIDE, K, D>(
-          tiles, own, affine, tiles.work + c, to.rows, step, tiles.weights - c + c * K * K, grads);
+          tiles, own, affine, tiles.work + c, to.rows, step, tiles.weights - c + c * K * K,
+          io.needs_dx, io.needs_dweights, grads);
       if (io.needs_dweights) {
         __syncthreads();
         R* rows = partial + int64_t(first) * plan.channels;
