@@ -104,7 +104,7 @@ __device__ __forceinline__ void load_tile(
     const T* from = map + row.offset;
     const bool exists = channel_exists && row.exists;
     return [=, to = own + n * pitch, &region, &f](int column) {
-      S value = S(0.0f);
+      S value = from_real<S>(0);
       if (exists && region.has_column(column)) value = f(from[region.along(column)]);
       to[column * CHUNK] = value;
     };
