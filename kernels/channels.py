@@ -65,18 +65,19 @@ class Grid:
         }
 
 
-def grid_of(like: Tensor) -> Grid:
-    """Returns the grid of a dense tensor [B, C, ...].
+def grid_of(like: Tensor, count: int = 1) -> Grid:
+    """Returns the grid of ``count`` dense tensors [B, C, ...].
 
-    Tiles are as large as the registers allow: each loads the parameters of its channels anew.
+    Tiles are as large as the registers allow, which hold one of each tensor: each tile loads the
+    parameters of its channels anew.
     """
     channels = like.shape[1]
     inner = like.stride(1) if channels > 1 else 1
     if inner == 1:
         lanes = min(128, triton.next_power_of_2(channels))
-        tile = 16384 // like.element_size()
+        tile = (16384 if count < 8 else 8192) // like.element_size()
     else:
-        lanes, tile = 1, 2048
+        lanes, tile = 1, 2048 if count < 8 else 1024
     return Grid(channels, inner, like.numel() // channels, lanes, max(1, tile // lanes))
 
 
@@ -218,7 +219,7 @@ def channel_sums(g: Tensor, xs: list[Tensor], means: Tensor) -> Tensor:
         xs: K tensors of its shape and layout.
         means: [K, C] in the computing dtype.
     """
-    grid = grid_of(g)
+    grid = grid_of(g, len(xs))
     parts, each = grid.parts()
     shares = means.new_empty((parts, len(xs) + 1, grid.channels))
     with on(g):

@@ -104,7 +104,7 @@ def norm_weighted_sum_fwd(
     if out.numel() > 0:
         one = torch.ones(channels, dtype=dtype, device=out.device)
         factors = w.to(dtype)[:, None] * _spread((var + eps).rsqrt(), normed, one)
-        grid = grid_of(out)
+        grid = grid_of(out, len(xs))
         with on(out):
             _apply_kernel[(grid.tiles, grid.blocks)](
                 tuple(xs), _spread(mean, normed, torch.zeros_like(one)), factors, out,
@@ -132,7 +132,7 @@ def norm_weighted_sum_bwd(
     dxs = [torch.empty_like(like) for _ in needs_dx]
     if like.numel() == 0:
         return dxs, w.new_zeros(len(xs) if needs_dw else 0)
-    grid = grid_of(like)
+    grid = grid_of(like, len(xs))
     zero = torch.zeros(grid.channels, dtype=dtype, device=g.device)
     means = _spread(mean.to(dtype), normed, zero)
     inverse = _spread((var.to(dtype) + eps).rsqrt(), normed, zero + 1)

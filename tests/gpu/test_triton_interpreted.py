@@ -1,4 +1,4 @@
-"""The whole op contract on the Triton kernels, interpreted on the CPU.
+"""The op contract on the Triton kernels, interpreted on the CPU. Drawn shapes run as PTX instead.
 
 In a process of its own, as Triton reads TRITON_INTERPRET when a kernel is defined.
 """
@@ -16,7 +16,7 @@ TESTS = Path(__file__).parents[1]
 
 def test_the_op_contract_holds_under_the_interpreter():
     ignored = TESTS / "ops/test_backend.py"  # about the choice, and run in processes of its own
-    command = [sys.executable, "-m", "pytest", "-rs", "-k", "triton", f"--ignore={ignored}"]
+    command = [sys.executable, "-m", "pytest", "-rs", "-k", "triton and not any_shape", f"--ignore={ignored}"]
     done = subprocess.run(
         [*command, TESTS / "ops"],
         env=os.environ | {"TRITON_INTERPRET": "1"},
