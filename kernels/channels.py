@@ -124,7 +124,8 @@ def _moments_kernel(
         count = 0
         mean = tl.zeros([LANES], ACC)
         squares = tl.zeros([LANES], ACC)
-        for tile in range(part * tiles, (part + 1) * tiles):
+        for step in range(tiles):
+            tile = part * tiles + step
             at, mask, _, _ = offsets(tile, positions, inner, C, INNER, WIDE, LANES, HEIGHT)
             x = tl.load(xs[k] + at, mask=mask, other=0).to(ACC)
             start = tile.to(tl.int64) * HEIGHT
@@ -166,7 +167,8 @@ def _channel_sums_kernel(
     part = tl.program_id(0)
     k_of = tl.arange(0, SUMS)
     totals = tl.zeros([SUMS, LANES], ACC)
-    for tile in range(part * tiles, (part + 1) * tiles):
+    for step in range(tiles):
+        tile = part * tiles + step
         at, mask, c, inside = offsets(tile, positions, inner, C, INNER, WIDE, LANES, HEIGHT)
         grad = tl.load(g + at, mask=mask, other=0).to(ACC)
         totals += tl.where(k_of[:, None] == len(xs), tl.sum(grad, 0)[None, :], 0)

@@ -55,7 +55,8 @@ def _pointwise_fwd_kernel(
     count = 0
     mean = tl.zeros([LANES], tl.float32)
     squares = tl.zeros([LANES], tl.float32)
-    for tile in range(part * tiles, (part + 1) * tiles):
+    for step in range(tiles):
+        tile = part * tiles + step
         row = tile * ROWS + tl.arange(0, ROWS)
         mask = (row < rows)[:, None] & inside[None, :]
         offsets = row.to(tl.int64)[:, None] * C + c[None, :]
@@ -110,7 +111,8 @@ def _pointwise_bwd_kernel(
             of = z + stage.to(tl.int64) * STAGES[k]
     start = map.to(tl.int64) * rows * C
     total = tl.zeros([LANES, LANES], tl.float32)
-    for tile in range(part * tiles, (part + 1) * tiles):
+    for step in range(tiles):
+        tile = part * tiles + step
         row = tile * ROWS + tl.arange(0, ROWS)
         mask = (row < rows)[:, None] & inside[None, :]
         offsets = row.to(tl.int64)[:, None] * C + c[None, :]

@@ -80,7 +80,7 @@ class OpContract:
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     def test_bits_do_not_depend_on_threads(self, variant: str, dtype: torch.dtype) -> None:
-        if variant == "reference":
+        if variant in ("reference", "triton"):  # on the CPU, Triton's host functions use its sums
             pytest.skip("the sums of torch itself depend on the number of threads")
         op_checks.check_same_bits(self.sample, OpCase((3, 40_001)), dtype)
 

@@ -20,7 +20,7 @@ def variant(request):
     if reason is not None:
         pytest.skip(reason)
     if "triton" in request.param:
-        pytest.skip("the op has no Triton kernel: it runs as in auto")
+        pytest.skip("its parts on a GPU run as PTX in tests/gpu")
     with op_checks.use_variant(request.param):
         yield request.param
 
