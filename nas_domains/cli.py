@@ -172,6 +172,9 @@ def bench(
     ] = "",
     json: Annotated[Path | None, typer.Option(help="Write the rows as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the rows.")] = None,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, or model: a GPU's work, counted without one.")
+    ] = "cpu",
 ) -> None:
     """Times a kernel against its peers, in turn in one process."""
     from . import bench as benches
@@ -179,7 +182,7 @@ def bench(
     if not name:
         print("\n".join(benches.names()))
         return
-    print(benches.render(benches.run(name, json=json, plot=plot)))
+    print(benches.render(benches.run(name, json=json, plot=plot, device=device)))
 
 
 @contextmanager

@@ -22,6 +22,8 @@ _ENTRIES = {
     "sample-paths": "nas_domains.bench.sample_paths",
     "weighted-sum": "nas_domains.bench.weighted_sum",
 }
+# What can be counted for a GPU that is not here.
+_MODELS = {"mixed-op": "nas_domains.bench.edge_model"}
 
 
 def names() -> list[str]:
@@ -43,7 +45,8 @@ def run(
         json: File to write the result to.
         plot: Image file to draw the result to.
         rounds: Samples of each variant; a round takes one of each in turn.
-        device: ``auto``, ``cpu`` or ``cuda``; the contract test runs there too.
+        device: ``auto``, ``cpu`` or ``cuda``; the contract test runs there too. ``model`` counts
+            what a GPU would do instead of measuring (mixed-op only).
 
     Returns:
         ``{"name", "header", "cases": [{"case", "bytes", "floor", "rows"}]}``, times in seconds and
@@ -59,8 +62,14 @@ def run(
     from ..testing.op_checks import check_op
     from .harness import header
 
-    device = resolve_device(device)
-    entry = importlib.import_module(_ENTRIES[name])
+    if device == "model":
+        if name not in _MODELS:
+            known = ", ".join(_MODELS)
+            raise UsageError(f"--device model is of {known} only; use cpu or cuda for {name}.")
+        module = _MODELS[name]
+    else:
+        module, device = _ENTRIES[name], resolve_device(device)
+    entry = importlib.import_module(module)
     try:
         entry.check(device) if hasattr(entry, "check") else check_op(entry.SAMPLE, device)
     except AssertionError as error:
@@ -69,7 +78,8 @@ def run(
             f"The contract test of {of} fails, so nothing is measured: {error}."
         ) from error
     measured = entry.measure(rounds, device)
-    result = {"name": name, "header": header(device)}
+    counted = device == "model"
+    result = {"name": name, "module": module, "header": header("cpu" if counted else device)}
     result |= measured if isinstance(measured, dict) else {"cases": measured}
     if json is not None:
         write_json(Path(json), result)
@@ -86,7 +96,7 @@ def render(result: dict[str, Any]) -> str:
             value = ", ".join(f"{name} {of or 'missing'}" for name, of in value.items())
         lines.append(f"{key}: {value}")
     if "rows" in result:
-        own: list[str] = importlib.import_module(_ENTRIES[result["name"]]).render(result)
+        own: list[str] = importlib.import_module(result["module"]).render(result)
         return "\n".join([*lines, "", *own])
     for case in result["cases"]:
         lines += ["", f"{case['case']} (floor {1e3 * case['floor']:.3f} ms)"]
