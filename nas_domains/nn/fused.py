@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops import mixed_edge
-from ..ops.backend import choice, native_module
+from ..ops.backend import active, choice, native_module
 from .candidates import FactorizedReduce, Zero
 from .normed import alike, is_plain, is_watched, stacked_running, update_running
 
@@ -37,13 +37,11 @@ class FusedEdge:
     def applies(self, x: Tensor) -> bool:
         """Whether the op gives what the candidates would, on x, and is compiled for it."""
         return (
-            x.device.type == "cpu"
-            and x.dim() == 4
+            x.dim() == 4
             and x.numel() > 0
             and all(c.weight.dtype == x.dtype for c in self.convolutions)
             and x.dtype in (torch.float32, torch.float64)
-            and native_module() is not None
-            and choice() != "reference"
+            and _compiled(x.device.type)
             and all(is_plain(norm) and alike(norm, self.norms[0]) for norm in self.norms)
             and not any(is_watched(module) for module in self.modules)
         )
@@ -70,6 +68,14 @@ class FusedEdge:
         if norm is not None and norm.track_running_stats:
             update_running(self.norms, mean, var, y.numel() // y.shape[1])
         return y
+
+
+def _compiled(device: str) -> bool:
+    """Whether the op has kernels on a type of device, not only its formula."""
+    if device == "cpu":
+        return native_module() is not None and choice() != "reference"
+    of = active(device)
+    return of["mixed_edge_fwd"] == "triton" and of["depthwise_bank_fwd"] == "native"
 
 
 def fuse(candidates: Sequence[nn.Module], stride: int) -> FusedEdge | None:

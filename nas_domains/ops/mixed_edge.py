@@ -383,4 +383,5 @@ define(
 torch.library.register_autograd(
     "nas_domains::mixed_edge_fwd", _backward, setup_context=_setup_context
 )
-torch.library.register_autocast("nas_domains::mixed_edge_fwd", "cpu", torch.float32)
+for _device in ("cpu", "cuda"):
+    torch.library.register_autocast("nas_domains::mixed_edge_fwd", _device, torch.float32)
