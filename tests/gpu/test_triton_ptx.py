@@ -67,21 +67,28 @@ def test_bits_do_not_depend_on_the_order_of_blocks(name):
         assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
+# For 7 tensors, 5 of them normed: the maps that each kernel must read and write.
+MAPS = {
+    "weighted_sum": {"_fwd_": 8, "_dx_": 8, "_dw_": 8},
+    "norm_weighted_sum": {"_moments_": 5, "_apply_": 8, "_channel_sums_": 8, "_dx_": 13},
+}
+
+
 @pytest.mark.parametrize("shape", [(16, 16, 32, 32), (64, 64, 8, 8)])
-def test_weighted_sum_moves_each_byte_once(shape):
-    sample, count = SAMPLES["weighted_sum"], 7
-    inputs = sample.inputs(OpCase(shape, count, ("channels_last",)), torch.float32, 0)
+@pytest.mark.parametrize("layout", ["channels_last", "contiguous"])
+@pytest.mark.parametrize("name", MAPS)
+def test_each_byte_is_moved_once(name, layout, shape):
+    inputs = SAMPLES[name].inputs(OpCase(shape, 7, (layout,)), torch.float32, 0)
     leaves = [t.requires_grad_() for t in inputs]
 
     def step():
-        y = sample.call(*leaves)
+        y = SAMPLES[name].call(*leaves)
         torch.autograd.grad(y, leaves, torch.ones_like(y))
 
-    one = 4 * leaves[1].numel()
-    maps = {"fwd": count + 1, "dx": count + 1, "dw": count + 1}
-    for launch in play(sample, step):
-        least = one * next(n for key, n in maps.items() if f"_{key}_" in launch.name)
-        print(f"{launch.name}: {launch.moved / least:.3f} of the compulsory bytes")
+    for launch in play(SAMPLES[name], step):
+        maps = next(n for key, n in MAPS[name].items() if key in launch.name)
+        least = maps * leaves[1].nbytes
+        print(f"{launch.name}, {layout}, {shape}: {launch.moved / least:.3f} of the bytes")
         assert launch.moved <= 1.15 * least and launch.asked >= 0.9 * launch.moved
 
 
