@@ -1,5 +1,5 @@
-// The geometry of the depthwise bank as a C library: nas_domains/testing/cuda.py launches by it what
-// the host functions launch.
+// The geometry of the depthwise bank as a C library: nas_domains/testing/cuda.py launches by it
+// what the host functions launch.
 #include "depthwise_bank.h"
 
 using namespace nas::bank;
