@@ -79,7 +79,7 @@ def run(
         ) from error
     measured = entry.measure(rounds, device)
     counted = device == "model"
-    result = {"name": name, "module": module, "header": header("cpu" if counted else device)}
+    result = {"name": name, "header": header("cpu" if counted else device)}
     result |= measured if isinstance(measured, dict) else {"cases": measured}
     if json is not None:
         write_json(Path(json), result)
@@ -96,7 +96,8 @@ def render(result: dict[str, Any]) -> str:
             value = ", ".join(f"{name} {of or 'missing'}" for name, of in value.items())
         lines.append(f"{key}: {value}")
     if "rows" in result:
-        own: list[str] = importlib.import_module(result["module"]).render(result)
+        modules = _MODELS if "kernels" in result else _ENTRIES
+        own: list[str] = importlib.import_module(modules[result["name"]]).render(result)
         return "\n".join([*lines, "", *own])
     for case in result["cases"]:
         lines += ["", f"{case['case']} (floor {1e3 * case['floor']:.3f} ms)"]

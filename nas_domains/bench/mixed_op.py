@@ -7,7 +7,6 @@ same candidates one by one as in Liu et al. 2019.
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,10 @@ from ..core.files import write_atomic
 from ..core.progress import Reporter
 from ..nn.candidates import DARTS
 from ..nn.mixed import MixedOp
-from ..ops.backend import native_module
+from ..ops.backend import active, native_module
 from ..testing.edge_checks import check_mixed_edge
 from .harness import compare, copy_rate
+from .steps import Step, replayed
 
 __all__ = ["NAME", "check", "draw", "measure", "render"]
 
@@ -56,15 +56,17 @@ def check(device: str) -> None:
     """Runs the contract of the op.
 
     Raises:
-        UsageError: The device is a GPU, or the extension was not compiled.
+        UsageError: The op has no kernels there.
         AssertionError: The contract is broken.
     """
-    if device != "cpu":
-        raise UsageError("The benchmark mixed-op measures the CPU: use --device cpu.")
-    if native_module() is None:
+    if device == "cpu" and native_module() is None:
         raise UsageError(
             "The benchmark mixed-op needs the compiled module nas_domains._C; reinstall with a "
             "C++ compiler."
+        )
+    if device != "cpu" and active(device)["depthwise_bank_fwd"] != "native":
+        raise UsageError(
+            "The benchmark mixed-op needs the CUDA kernels; reinstall with NAS_DOMAINS_BUILD=cuda."
         )
     check_mixed_edge(device)
 
@@ -76,29 +78,30 @@ def measure(rounds: int, device: str) -> dict[str, Any]:
     measured rate of a matrix product, and the bytes of 37 maps (15 forward, 22 backward) at the
     measured rate of a copy of as many.
     """
-    product = _product_rate()
+    product = _product_rate(device)
     settings = [(shape, 1, grads) for shape in SHAPES for grads in GRADS]
     settings.append(((64, 32, 16), 2, "all"))
     rows = []
     with Reporter().bar("mixed-op", len(settings), "settings") as advance:
         for done, (shape, stride, grads) in enumerate(settings, 1):
-            rows += _rows(shape, stride, grads, rounds, product)
+            rows += _rows(shape, stride, grads, rounds, product, device)
             advance(done)
     return {"rows": rows}
 
 
-def _product_rate() -> float:
-    """Flops a second of the fastest product of two matrices [1024, 1024]."""
-    a = torch.randn(1024, 1024)
-    return 2 * 1024**3 / compare({"mm": lambda: a @ a}, 20)[0].minimum
+def _product_rate(device: str) -> float:
+    """Flops a second of the fastest product of two float32 matrices, square and large."""
+    n = 1024 if device == "cpu" else 8192
+    a = torch.randn(n, n, device=device)
+    return 2 * n**3 / compare({"mm": lambda: a @ a}, 20, device=device)[0].minimum
 
 
-def _variants(channels: int, stride: int, grads: str) -> dict[str, Variant]:
+def _variants(channels: int, stride: int, grads: str, device: str) -> dict[str, Variant]:
     torch.compiler.reset()
     found: dict[str, Variant] = {}
 
     def add(name: str, module: nn.Module, compiled: bool, form: torch.memory_format) -> None:
-        module = module.to(memory_format=form)  # type: ignore[call-overload]
+        module = module.to(device, memory_format=form)  # type: ignore[call-overload]
         parameters = list(module.parameters())
         for parameter in parameters:
             parameter.requires_grad_(grads != "arch")
@@ -117,19 +120,29 @@ def _variants(channels: int, stride: int, grads: str) -> dict[str, Variant]:
 
 
 def _rows(
-    shape: tuple[int, int, int], stride: int, grads: str, rounds: int, product: float
+    shape: tuple[int, int, int],
+    stride: int,
+    grads: str,
+    rounds: int,
+    product: float,
+    device: str,
 ) -> list[dict[str, Any]]:
     batch, channels, side = shape
-    x, w = torch.randn(batch, channels, side, side), torch.full((len(DARTS),), 1 / len(DARTS))
+    x = torch.randn(batch, channels, side, side, device=device)
+    w = torch.full((len(DARTS),), 1 / len(DARTS), device=device)
     out = -(-side // stride)
-    g = torch.randn(batch, channels, out, out)
-    steps = {}
-    for name, (call, parameters, form) in _variants(channels, stride, grads).items():
+    g = torch.randn(batch, channels, out, out, device=device)
+    steps: dict[str, Callable[[], tuple[float, float]]] = {}
+    for name, (call, parameters, form) in _variants(channels, stride, grads, device).items():
         own = x.contiguous(memory_format=form).requires_grad_()
         weight = w.clone().requires_grad_(grads != "weights")
         leaves = [own, *([weight] if weight.requires_grad else []), *parameters]
-        steps[name] = _step(call, own, weight, leaves, g.contiguous(memory_format=form))
+        steps[name] = Step(call, own, weight, leaves, g.contiguous(memory_format=form))
     saved = {name: _saved_bytes(step) for name, step in steps.items()}
+    native = steps["native"]
+    if device == "cuda" and isinstance(native, Step):
+        steps["native-graph"] = replayed(native)
+        saved["native-graph"] = saved["native"]
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
     for step in steps.values():
         for _ in range(2):
@@ -137,12 +150,16 @@ def _rows(
     for _ in range(rounds):
         for name, step in steps.items():
             samples[name].append(step())
-    floors = _floors(batch, channels, side, stride, grads, product)
+    floors = _floors(batch, channels, side, stride, grads, product, device)
     rows = []
     for one in PASSES:
-        times = {n: [_of(one, s) for s in found] for n, found in samples.items()}
+        times = {
+            n: [_of(one, s) for s in found]
+            for n, found in samples.items()
+            if one == "both" or n != "native-graph"
+        }
         medians = {name: statistics.median(found) for name, found in times.items()}
-        peers = [m for name, m in medians.items() if name != "native"]
+        peers = [m for name, m in medians.items() if not name.startswith("native")]
         for name, found in times.items():
             rows.append(
                 {
@@ -169,19 +186,6 @@ def _of(one: str, sample: tuple[float, float]) -> float:
     return {"forward": sample[0], "backward": sample[1], "both": sum(sample)}[one]
 
 
-def _step(
-    call: Callable[[Tensor, Tensor], Tensor], x: Tensor, w: Tensor, leaves: list[Any], g: Tensor
-) -> Callable[[], tuple[float, float]]:
-    def step() -> tuple[float, float]:
-        start = time.perf_counter()
-        y = call(x, w)
-        middle = time.perf_counter()
-        torch.autograd.grad(y, leaves, g)
-        return middle - start, time.perf_counter() - middle
-
-    return step
-
-
 def _saved_bytes(step: Callable[[], object]) -> int:
     """Bytes of the storages kept for the backward, parameters left out."""
     storages: dict[int, int] = {}
@@ -198,7 +202,13 @@ def _saved_bytes(step: Callable[[], object]) -> int:
 
 
 def _floors(
-    batch: int, channels: int, side: int, stride: int, grads: str, product: float
+    batch: int,
+    channels: int,
+    side: int,
+    stride: int,
+    grads: str,
+    product: float,
+    device: str,
 ) -> dict[str, float]:
     """Seconds that each pass takes at least."""
     out = -(-side // stride)
@@ -218,8 +228,10 @@ def _floors(
     flops = {"forward": forward, "backward": backward, "both": forward + backward}
     one = 4 * batch * channels * side * side
     return {
-        name: max(flops[name] / product, MAPS[name] * one / copy_rate(MAPS[name] * one // 2))
-        for name in PASSES
+        name: max(
+            flops[name] / product, MAPS[name] * one / copy_rate(MAPS[name] * one // 2, device)
+        )
+        for name, bytes_of in ((name, MAPS[name] * one) for name in PASSES)
     }
 
 

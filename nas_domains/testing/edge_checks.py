@@ -129,11 +129,11 @@ def _error(got: Tensor, exact: Tensor, values: int) -> float:
     # A weight whose gradient vanishes by the scale invariance of a batch norm has no relative
     # error; that of a sum of terms that cancel grows as the root of their number.
     scale = max(exact.norm().item(), 1e-2 * (exact.numel() * max(1, values / 64)) ** 0.5)
-    return (got.double() - exact).norm().item() / scale if exact.numel() else 0.0
+    return (got.cpu().double() - exact).norm().item() / scale if exact.numel() else 0.0
 
 
-def check_values(case: EdgeCase, dtype: torch.dtype, seed: int = 0) -> None:
-    """Checks the output and all gradients against float64.
+def check_values(case: EdgeCase, dtype: torch.dtype, seed: int = 0, device: str = "cpu") -> None:
+    """Checks the output and all gradients on a device against float64 on the CPU.
 
     Raises:
         AssertionError: One is further off than 8 times the plain formula in the same dtype, and
@@ -147,7 +147,8 @@ def check_values(case: EdgeCase, dtype: torch.dtype, seed: int = 0) -> None:
     # writes beyond its memory (torch 2.13).
     with torch.backends.mkldnn.flags(enabled=False):
         plain = values_and_gradients(by_formula, case, inputs, given)
-    ours = values_and_gradients(by_op, case, inputs, given)
+    moved = [t.to(device) for t in inputs], {k: t.to(device) for k, t in given.items()}
+    ours = values_and_gradients(by_op, case, *moved)
     names = ["y", "dx", "dw", *(f"dparams[{i}]" for i in range(len(inputs) - 2))]
     floor = 64 * torch.finfo(dtype).eps
     # Few values a channel make a batch norm's gradient a difference of nearly equal terms.
@@ -179,4 +180,4 @@ def check_mixed_edge(device: str = "cpu") -> None:
     """
     for case in CASES:
         for dtype in (torch.float32, torch.float64):
-            check_values(case, dtype)
+            check_values(case, dtype, device=device)

@@ -4,7 +4,11 @@ import pytest
 import torch
 
 from nas_domains import ops
+from nas_domains.bench.steps import Step, replayed
+from nas_domains.nn.candidates import DARTS
+from nas_domains.nn.mixed import MixedOp
 from nas_domains.testing import op_checks, path_checks
+from nas_domains.testing.edge_checks import check_mixed_edge
 from nas_domains.testing.ops import SAMPLES, OpCase
 
 pytestmark = [
@@ -37,6 +41,21 @@ def test_bits_repeat_and_compiling_changes_nothing(name):
     compiled = step(torch.compile(sample.call, fullgraph=True), tensors)
     for a, b in zip(first, compiled, strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_the_mixed_edge_matches_float64():
+    check_mixed_edge("cuda")
+
+
+def test_the_mixed_edge_can_be_captured_and_autocast():
+    edge = MixedOp(DARTS, 16, 1, 2).cuda().to(memory_format=torch.channels_last)
+    x = torch.randn(8, 16, 16, 16, device="cuda").to(memory_format=torch.channels_last)
+    w = torch.full((8,), 0.125, device="cuda", requires_grad=True)
+    step = Step(edge, x.requires_grad_(), w, [x, w, *edge.parameters()], torch.ones_like(x))
+    assert sum(replayed(step)()) > 0
+    with torch.autocast("cuda", torch.bfloat16):
+        y = edge(x, w)
+    assert y.dtype == torch.float32 and y.isfinite().all()
 
 
 def test_auto_takes_a_gpu_kernel():
