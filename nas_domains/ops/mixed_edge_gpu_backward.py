@@ -132,8 +132,8 @@ class _Backward:
         )  # fmt: skip
         self._unpack(edge.first, rows, needs, grads)
         for stage in edge.dense:
-            own = self._dense(stage, needs, grads)
-            if needs_dx:
+            own = self._dense(stage, needs_dx, needs, grads)
+            if needs_dx and own is not None:
                 dx = dx + own * (edge.x > 0)
         result: Tensor = dx
         return result
@@ -204,15 +204,20 @@ class _Backward:
                 grads[stage.param] = rows[at : at + taps].T.to(self.g.dtype)
             at += taps
 
-    def _dense(self, stage: Stage, needs: set[int], grads: dict[int, Tensor]) -> Tensor:
-        """Returns the gradient of relu(x) through a dense stage."""
+    def _dense(
+        self, stage: Stage, needs_dx: bool, needs: set[int], grads: dict[int, Tensor]
+    ) -> Tensor | None:
+        """Returns the gradient of relu(x) through a dense stage, if anything of it is wanted."""
         edge = self.edge
+        own = range(stage.param, stage.param + BRANCHES[stage.name].params)
+        if not needs_dx and needs.isdisjoint(own):
+            return None
         c0, c1, c2 = self.of_norm[stage.norm]
         dz = edge.image(torch.addcmul(c2, c1, self.z[stage.place]).addcmul_(c0, self.g))
-        weights = edge.params[stage.param : stage.param + BRANCHES[stage.name].params]
+        weights = [edge.params[i] for i in own]
         if stage.name == "reduce":
             du, *found = reduction_backward(dz, edge.x.relu(), weights)
         else:
             du, *found = conv_backward(dz, edge.x.relu(), weights[0], edge.stride, 1, 1)
-        grads.update({stage.param + i: dweight for i, dweight in enumerate(found)})
+        grads.update(zip(own, found, strict=True))
         return du

@@ -35,7 +35,17 @@ __all__ = [
 ]
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
-HOST_FLAGS = ["-DUSE_CUDA", "-DTORCH_TARGET_VERSION=0x020b000000000000", "-Xcompiler", "-fPIC"]
+# As torch's own build of extensions sets them.
+HOST_FLAGS = [
+    "-DUSE_CUDA",
+    "-DTORCH_TARGET_VERSION=0x020b000000000000",
+    "-D__CUDA_NO_HALF_OPERATORS__",
+    "-D__CUDA_NO_HALF_CONVERSIONS__",
+    "-D__CUDA_NO_BFLOAT16_CONVERSIONS__",
+    "-D__CUDA_NO_HALF2_OPERATORS__",
+    "-Xcompiler",
+    "-fPIC",
+]
 
 
 def _missing() -> str | None:

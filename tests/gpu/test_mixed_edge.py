@@ -76,8 +76,9 @@ def test_any_size(bank, batch, sides, channels, stride, seed):
 
 
 @pytest.mark.parametrize("wanted", [("x", "w"), ("w",), ("x", "params"), ("params",)])
-def test_only_the_gradients_asked_for(bank, wanted):
-    case = EdgeCase((2, 4, 6, 5))
+@pytest.mark.parametrize("branches", [DARTS, NASBENCH201])
+def test_only_the_gradients_asked_for(bank, branches, wanted):
+    case = EdgeCase((2, 4, 6, 5), branches)
     inputs, given_tensors = edge_checks.tensors(case, torch.float64)
     names = ["x", "w", *["params"] * (len(inputs) - 2)]
     full = edge_checks.values_and_gradients(edge_checks.by_op, case, inputs, given_tensors)[1:]
