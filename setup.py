@@ -11,7 +11,9 @@
 """
 
 import os
+import re
 import shutil
+import subprocess
 import sys
 import sysconfig
 from glob import glob
@@ -90,6 +92,16 @@ def sampler_extension(extra):
     )
 
 
+def toolkit_version(home):
+    """Returns the major version of the nvcc of a CUDA toolkit, or None where there is none."""
+    nvcc = os.path.join(home or "", "bin", "nvcc")
+    if not home or not os.path.exists(nvcc):
+        return None
+    text = subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout
+    found = re.search(r"release (\d+)\.", text)
+    return found and found[1]
+
+
 def op_extension(build, extra):
     import torch
     from torch.utils.cpp_extension import CUDA_HOME, CppExtension, CUDAExtension
@@ -100,12 +112,18 @@ def op_extension(build, extra):
             "NAS_DOMAINS_BUILD=cuda finds no CUDA C++ kernel in csrc/cuda to compile; use cpu, as "
             "the GPU kernels of this version are Triton's and need no build."
         )
-    has_cuda = bool(torch.version.cuda and CUDA_HOME)
-    if build == "cuda" and not has_cuda:
-        sys.exit(
-            "NAS_DOMAINS_BUILD=cuda needs a torch built for CUDA and a CUDA toolkit in CUDA_HOME "
-            f"(found torch {torch.__version__}, CUDA_HOME={CUDA_HOME}); install both or use cpu."
+    toolkit = toolkit_version(CUDA_HOME)
+    major = (torch.version.cuda or "").split(".")[0]
+    has_cuda = bool(major) and toolkit == major
+    if not has_cuda and (build == "cuda" or major):
+        needs = (
+            f"needs a torch built for CUDA and a CUDA toolkit of the same major version (found "
+            f"torch {torch.__version__}, and in CUDA_HOME={CUDA_HOME} nvcc {toolkit})"
         )
+        if build == "cuda":
+            sys.exit(f"NAS_DOMAINS_BUILD=cuda {needs}; install both or use cpu.")
+        if build == "auto":
+            print(f"nas_domains: the CPU kernels only, as CUDA {needs}.", file=sys.stderr)
     if build == "cpu" or not has_cuda:
         cuda_sources = []
     flags = CXX_FLAGS + OP_FLAGS + extra

@@ -151,8 +151,14 @@ def _sizes(like: Tensor) -> dict[str, int]:
     }
 
 
+def _stride(z: Tensor) -> int:
+    """Elements between maps; of one map any that Triton does not take for the constant 1."""
+    return z.stride(0) if z.shape[0] > 1 else 16
+
+
 def _multiplies(d: Tensor) -> bool:
-    return d.dtype != torch.float64 and d.shape[-1] <= MOST_CHANNELS
+    fits = d.shape[-1] <= MOST_CHANNELS and d.shape[-2] < 2**31 - 64
+    return fits and d.dtype != torch.float64
 
 
 def forward(
@@ -175,8 +181,10 @@ def forward(
     if not _multiplies(d):
         for i, stage in enumerate(stages):
             torch.matmul(d[i], weights[i].T, out=z[stage])
-        found = torch.var_mean(z[list(stages)].to(dtype), 1, correction=0)
-        return (found[1], found[0]) if measure else (d.new_empty(0, channels),) * 2
+        if not measure:
+            return (d.new_empty((0, channels), dtype=dtype),) * 2
+        found = [torch.var_mean(z[stage].to(dtype), 0, correction=0) for stage in stages]
+        return torch.stack([mean for _, mean in found]), torch.stack([var for var, _ in found])
     sizes = _sizes(d)
     parts, tiles = _parts(rows, channels, sizes["ROWS"])
     shares = d.new_empty((parts if measure else 0, n, 2, channels), dtype=dtype)
@@ -188,7 +196,7 @@ def forward(
             shares,
             rows,
             tiles,
-            z.stride(0),
+            _stride(z),
             STAGES=stages,
             MEASURE=measure,
             **sizes,
@@ -235,14 +243,15 @@ def backward(
             if dd is not None:
                 torch.matmul(dz, weights[i], out=dd[i])
             if needs_dw:
-                dw[i] = dz.T.to(dtype) @ d[i].to(dtype)
+                # Into its place: autocast, which is on in a backward too, leaves such calls alone.
+                torch.mm(dz.T.to(dtype), d[i].to(dtype), out=dw[i])
         return dw
     sizes = _sizes(g)
     parts, tiles = _parts(rows, channels, sizes["ROWS"])
     shares = g.new_empty((parts, *shape), dtype=dtype)
     with on(g):
         _pointwise_bwd_kernel[(parts, n)](
-            g, z, d, weights, coefficients, dd, shares, rows, tiles, z.stride(0), STAGES=stages,
+            g, z, d, weights, coefficients, dd, shares, rows, tiles, _stride(z), STAGES=stages,
             NEEDS_DD=dd is not None, NEEDS_DW=needs_dw, **sizes,
         )  # fmt: skip
     return shares.sum(0)

@@ -12,6 +12,7 @@ over the GPU's rate. Nothing is measured.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -28,7 +29,7 @@ from ..core.files import write_atomic
 from ..core.progress import Reporter
 from ..ops.backend import host_function
 from ..testing import cuda, edge_checks
-from ..testing.ptx import triton_ops
+from ..testing.ptx import ptxrun, triton_ops
 
 __all__ = ["GPUS", "NAME", "check", "draw", "measure", "render"]
 
@@ -160,6 +161,12 @@ def check(device: str) -> None:
         raise UsageError(
             "--device model needs the package triton; install nas_domains[triton]."
         ) from None
+    ptxrun()
+    if not cuda.CSRC.is_dir() or os.environ.get("TRITON_INTERPRET") == "1":
+        raise UsageError(
+            "--device model needs a source checkout and Triton's compiler; run it in a clone of "
+            "the repository without TRITON_INTERPRET."
+        )
     with tempfile.TemporaryDirectory() as folder, _played(Path(folder)):
         for shape, stride in (((2, 4, 7, 9), 1), ((2, 16, 5, 6), 2)):
             branches = edge_checks.DARTS if stride == 1 else edge_checks.every_branch(2, 16)

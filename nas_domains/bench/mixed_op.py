@@ -18,8 +18,9 @@ from ..core.errors import UsageError
 from ..core.files import write_atomic
 from ..core.progress import Reporter
 from ..nn.candidates import DARTS
+from ..nn.fused import has_kernels
 from ..nn.mixed import MixedOp
-from ..ops.backend import active, native_module
+from ..ops.backend import native_module
 from ..testing.edge_checks import check_mixed_edge
 from .harness import compare, copy_rate
 from .steps import Step, replayed
@@ -64,9 +65,10 @@ def check(device: str) -> None:
             "The benchmark mixed-op needs the compiled module nas_domains._C; reinstall with a "
             "C++ compiler."
         )
-    if device != "cpu" and active(device)["depthwise_bank_fwd"] != "native":
+    if device != "cpu" and not has_kernels(torch.device(device)):
         raise UsageError(
-            "The benchmark mixed-op needs the CUDA kernels; reinstall with NAS_DOMAINS_BUILD=cuda."
+            "The benchmark mixed-op needs the CUDA kernels, triton and compute capability 8.0; "
+            "reinstall nas_domains[triton] with NAS_DOMAINS_BUILD=cuda."
         )
     check_mixed_edge(device)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ..ops import mixed_edge
-from ..ops.backend import active, choice, native_module
+from ..ops.backend import resolved
 from .candidates import FactorizedReduce, Zero
 from .normed import alike, is_plain, is_watched, stacked_running, update_running
 
-__all__ = ["FusedEdge", "fuse"]
+__all__ = ["FusedEdge", "fuse", "has_kernels"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class FusedEdge:
             and x.numel() > 0
             and all(c.weight.dtype == x.dtype for c in self.convolutions)
             and x.dtype in (torch.float32, torch.float64)
-            and _compiled(x.device.type)
+            and has_kernels(x.device)
             and all(is_plain(norm) and alike(norm, self.norms[0]) for norm in self.norms)
             and not any(is_watched(module) for module in self.modules)
         )
@@ -70,12 +71,20 @@ class FusedEdge:
         return y
 
 
-def _compiled(device: str) -> bool:
-    """Whether the op has kernels on a type of device, not only its formula."""
-    if device == "cpu":
-        return native_module() is not None and choice() != "reference"
-    of = active(device)
-    return of["mixed_edge_fwd"] == "triton" and of["depthwise_bank_fwd"] == "native"
+def has_kernels(device: torch.device) -> bool:
+    """Whether ``mixed_edge`` has kernels of its own on a device, not only its formula."""
+    if device.type != "cuda":
+        return resolved("mixed_edge_fwd", device.type) == "native"
+    return (
+        resolved("mixed_edge_fwd", "cuda") == "triton"
+        and resolved("depthwise_bank_fwd", "cuda") == "native"
+        and _capability(device.index or 0) >= (8, 0)
+    )
+
+
+@functools.cache
+def _capability(index: int) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(index)
 
 
 def fuse(candidates: Sequence[nn.Module], stride: int) -> FusedEdge | None:

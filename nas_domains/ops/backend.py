@@ -20,6 +20,7 @@ finds it too and a call pays nothing for it.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import os
@@ -43,6 +44,7 @@ __all__ = [
     "host_function",
     "info",
     "native_module",
+    "resolved",
 ]
 
 BACKENDS = ("auto", "native", "triton", "reference")
@@ -94,6 +96,7 @@ def native_module() -> ModuleType | None:
     return _native
 
 
+@functools.cache
 def _has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
@@ -138,6 +141,11 @@ def active(device: str | torch.device = "cpu") -> dict[str, str]:
     return {name: _resolve(op, kind) for name, op in _ops.items()}
 
 
+def resolved(name: str, device: str) -> str:
+    """Returns the backend that runs one op on a device type, as ``active`` does for all."""
+    return _resolve(_ops[name], device)
+
+
 def info() -> dict[str, Any]:
     """Returns what ``nas-domains doctor`` prints about the ops.
 
@@ -160,7 +168,8 @@ def info() -> dict[str, Any]:
 def backend(name: str) -> Iterator[None]:
     """Runs the ops on backend ``name`` inside a ``with`` block, for tests and benchmarks.
 
-    The change is seen by all threads.
+    The change is seen by all threads. A backward runs on the backend of its forward, or refuses
+    where it cannot read what that kept.
 
     Args:
         name: One of auto, native, triton and reference.

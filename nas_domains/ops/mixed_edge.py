@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from . import mixed_edge_backward, mixed_edge_reference
-from .backend import define
+from .backend import define, resolved
 from .mixed_edge_reference import BRANCHES, LANES, NAMES, lane_shape
 
 __all__ = ["BRANCHES", "mixed_edge"]
@@ -282,6 +282,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     _, batch_mean, batch_var, z = output
     if ctx.training:
         mean, var = batch_mean, batch_var
+    ctx.made_by = resolved("mixed_edge_fwd", x.device.type)
     ctx.mark_non_differentiable(batch_mean, batch_var, z)
     # Autograd would fill a tensor of zeros for the gradient of each, which nothing reads.
     ctx.set_materialize_grads(False)
@@ -328,6 +329,12 @@ def _gradients(
         # autograd, so everything is computed again from x.
         return _twice_differentiable(
             g, x, w, params, ctx, mean, var, [needs_x, needs_w, *needs_params]
+        )
+    now = resolved("mixed_edge_bwd", x.device.type)
+    if now != ctx.made_by and "triton" in (now, ctx.made_by):
+        raise RuntimeError(
+            f"mixed_edge: the backend {now} cannot read what {ctx.made_by} kept for the backward; "
+            "run both passes on one backend."
         )
     wanted = [i for i, needed in enumerate(needs_params) if needed]
     dx, dw, found = torch.ops.nas_domains.mixed_edge_bwd(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import shutil
 import struct
 import subprocess
@@ -85,7 +86,10 @@ def run(*command: str | Path) -> str:
     Raises:
         UsageError: It fails.
     """
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    try:
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    except OSError as error:
+        raise UsageError(f"{command[0]} cannot be run ({error}); install it.") from None
     if done.returncode != 0:
         raise UsageError(f"{command[0]} fails: {done.stdout}{done.stderr}")
     return done.stdout + done.stderr
@@ -251,7 +255,8 @@ def geometry(folder: Path) -> ctypes.CDLL:
     """Returns the library of ``depthwise_bank_geometry.cpp``."""
     out = folder / "geometry.so"
     source = CSRC / "depthwise_bank_geometry.cpp"
-    run(os.environ.get("CXX", "g++"), "-std=c++20", "-O1", "-shared", "-fPIC", source, "-o", out)
+    compiler = shlex.split(os.environ.get("CXX", "g++"))
+    run(*compiler, "-std=c++20", "-O1", "-shared", "-fPIC", source, "-o", out)
     library = ctypes.CDLL(str(out))
     for name in ("size_of_plan", "size_of_branches", "threads", "most_shared", "shared", "tiles",
                  "blocks", "blocks_of_sum"):  # fmt: skip

@@ -47,9 +47,10 @@ def test_the_mixed_edge_matches_float64():
     check_mixed_edge("cuda")
 
 
-def test_the_mixed_edge_can_be_captured_and_autocast():
-    edge = MixedOp(DARTS, 16, 1, 2).cuda().to(memory_format=torch.channels_last)
-    x = torch.randn(8, 16, 16, 16, device="cuda").to(memory_format=torch.channels_last)
+@pytest.mark.parametrize("channels", [16, 72])
+def test_the_mixed_edge_can_be_captured_and_autocast(channels):
+    edge = MixedOp(DARTS, channels, 1, 2).cuda().to(memory_format=torch.channels_last)
+    x = torch.randn(8, channels, 16, 16, device="cuda").to(memory_format=torch.channels_last)
     w = torch.full((8,), 0.125, device="cuda", requires_grad=True)
     step = Step(edge, x.requires_grad_(), w, [x, w, *edge.parameters()], torch.ones_like(x))
     assert sum(replayed(step)()) > 0

@@ -39,6 +39,8 @@ def check(bank, case, dtype, order="forward", seed=0):
 
 
 CASES = [
+    EdgeCase((2, 72, 4, 4)),
+    EdgeCase((1, 1, 1, 1), ("dil_conv_3",), training=False),
     EdgeCase((2, 4, 7, 9)),
     EdgeCase((3, 5, 6, 5), every_branch(2, 5), 2),
     EdgeCase((2, 16, 8, 8), DARTS, training=False),
@@ -58,8 +60,17 @@ def test_values_and_gradients_match_float64(bank, case, dtype):
 
 
 def test_the_order_of_blocks_changes_nothing(bank):
-    check(bank, CASES[0], torch.float32, "reverse")
-    check(bank, CASES[0], torch.float32, "random")
+    check(bank, EdgeCase((2, 4, 7, 9)), torch.float32, "reverse")
+    check(bank, EdgeCase((2, 4, 7, 9)), torch.float32, "random")
+
+
+def test_another_backend_refuses_the_backward(bank):
+    inputs, given_tensors = edge_checks.tensors(EdgeCase((2, 4, 5, 5)), torch.float32)
+    leaves = [t.requires_grad_() for t in inputs]
+    with triton_ops(), player.played_bank(bank):
+        y = edge_checks.by_op(EdgeCase((2, 4, 5, 5)), leaves, given_tensors)
+    with pytest.raises(RuntimeError, match="run both passes on one backend"):
+        torch.autograd.grad(y.sum(), leaves)
 
 
 @settings(max_examples=6, deadline=None, derandomize=True)
