@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
@@ -179,11 +180,12 @@ def test_without_python_headers(source, venv):
 
 
 @needs_compiler
-def test_cuda_asked_for_and_no_cuda_source(source, venv):
-    env = {"NAS_DOMAINS_BUILD": "cuda"}
+def test_cuda_asked_for_and_no_toolkit(source, venv, tmp_path):
+    env = {"NAS_DOMAINS_BUILD": "cuda", "CUDA_HOME": str(tmp_path)}
     done = pip(venv, "--no-build-isolation", source, env=env, check=False)
-    assert done.returncode != 0
-    assert "NAS_DOMAINS_BUILD=cuda finds no CUDA C++ kernel" in done.stdout
+    assert done.returncode != 0 and "Traceback" not in done.stdout
+    assert "NAS_DOMAINS_BUILD=cuda needs a torch built for CUDA and a CUDA toolkit" in done.stdout
+    assert f"found torch {torch.__version__}" in done.stdout
 
 
 @needs_compiler
