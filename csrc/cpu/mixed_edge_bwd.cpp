@@ -157,9 +157,9 @@ class Backward {
                          [](bool p) { return p; });
     if (needs_.dw || (a_.training && anything && plan_.norms > 0)) {
       const auto kernel = NAS_SELECT_ISA(SumsFn<R>, edge_sums_kernel);
-      for_groups<R>(plan_, 0, true, [&](int64_t g, int64_t, const Scratch<R>& scratch) {
-        kernel(a_, g, scratch);
-      });
+      for_groups<R>(
+          plan_, part_count(s_), 0, true,
+          [&](int64_t g, int64_t, const Scratch<R>& scratch) { kernel(a_, g, scratch); });
     }
     finish_branches(dw);
     if (!anything) return;
@@ -175,9 +175,10 @@ class Backward {
 
  private:
   void pass(BackFn<R> kernel, const ShardGrads<R>& grads) {
-    for_groups<R>(plan_, 0, true, [&](int64_t g, int64_t shard, const Scratch<R>& scratch) {
-      kernel(a_, g, grads.of(shard), scratch);
-    });
+    for_groups<R>(
+        plan_, shard_count(s_), 0, true, [&](int64_t g, int64_t shard, const Scratch<R>& scratch) {
+          kernel(a_, g, grads.of(shard), scratch);
+        });
   }
 
   double inverse(int64_t norm, int64_t c) const {

@@ -93,7 +93,7 @@ void forward(
     finish(false);
     set_factors();
     for_groups<R>(
-        plan, a.z == nullptr ? plan.stages.size() : 0, false,
+        plan, part_count(s), a.z == nullptr ? plan.stages.size() : 0, false,
         [&](int64_t g, int64_t, const Scratch<R>& scratch) {
           first(a, g, scratch);
           second(a, g, scratch);
@@ -102,9 +102,9 @@ void forward(
     return;
   }
   const auto pass = [&](GroupFn<R> kernel) {
-    for_groups<R>(plan, 0, false, [&](int64_t g, int64_t, const Scratch<R>& scratch) {
-      kernel(a, g, scratch);
-    });
+    for_groups<R>(
+        plan, part_count(s), 0, false,
+        [&](int64_t g, int64_t, const Scratch<R>& scratch) { kernel(a, g, scratch); });
   };
   pass(first);
   finish(true);

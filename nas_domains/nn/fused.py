@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from ..ops import mixed_edge
 from ..ops.backend import resolved
 from .candidates import FactorizedReduce, Zero
-from .normed import alike, is_plain, is_watched, stacked_running, update_running
+from .normed import alike, hooks_of, is_plain, stacked_running, update_running
 
 __all__ = ["FusedEdge", "fuse", "has_kernels"]
 
@@ -26,26 +27,31 @@ class FusedEdge:
         stride: 1 or 2.
         convolutions: Those whose weights the op takes, in its order.
         norms: The batch norms, in the op's order.
-        modules: All modules that the op runs in place of; a hook on one of them wants it to run.
+        hooks: Those of all modules that the op runs in place of; a hook wants its module to run.
     """
 
     branches: tuple[str, ...]
     stride: int
     convolutions: tuple[nn.Conv2d, ...]
     norms: tuple[nn.BatchNorm2d, ...]
-    modules: tuple[nn.Module, ...]
+    hooks: tuple[dict[int, Any], ...]
 
     def applies(self, x: Tensor) -> bool:
         """Whether the op gives what the candidates would, on x, and is compiled for it."""
         return (
             x.dim() == 4
             and x.numel() > 0
-            and all(c.weight.dtype == x.dtype for c in self.convolutions)
+            and all(w is not None and w.dtype == x.dtype for w in self._weights())
             and x.dtype in (torch.float32, torch.float64)
             and has_kernels(x.device)
             and all(is_plain(norm) and alike(norm, self.norms[0]) for norm in self.norms)
-            and not any(is_watched(module) for module in self.modules)
+            and not any(self.hooks)
         )
+
+    def _weights(self) -> list[Any]:
+        """The convolutions' weights; None for one that is computed, as parametrizations do."""
+        # Not as attributes: torch looks for those in three places, and this is asked at each call.
+        return [c._parameters.get("weight") for c in self.convolutions]
 
     def __call__(self, x: Tensor, w: Tensor) -> Tensor:
         """The weighted sum of the candidates of x; updates running statistics as they do.
@@ -57,7 +63,7 @@ class FusedEdge:
         Returns:
             [B, C, ceil(H / stride), ceil(W / stride)], in channels-last.
         """
-        weights = [c.weight for c in self.convolutions]
+        weights = self._weights()
         norm = self.norms[0] if self.norms else None
         eps = 1e-5 if norm is None else norm.eps
         if norm is not None and not norm.training:
@@ -97,21 +103,22 @@ def fuse(candidates: Sequence[nn.Module], stride: int) -> FusedEdge | None:
     Returns:
         The edge, or None if a candidate is none of the op's branches or two are the same.
     """
-    branches, convolutions, norms, modules = [], [], [], []
+    branches, convolutions, norms = [], [], []
+    hooks: list[dict[int, Any]] = []
     for candidate in candidates:
         branch = _branch(candidate, stride)
         if branch is None:
             return None
         branches.append(branch)
-        modules += list(candidate.modules())
         for module in candidate.modules():
+            hooks += hooks_of(module)
             if isinstance(module, nn.Conv2d):
                 convolutions.append(module)
             elif isinstance(module, nn.BatchNorm2d):
                 norms.append(module)
     if len(set(branches)) != len(branches):
         return None
-    return FusedEdge(tuple(branches), stride, tuple(convolutions), tuple(norms), tuple(modules))
+    return FusedEdge(tuple(branches), stride, tuple(convolutions), tuple(norms), tuple(hooks))
 
 
 def _branch(module: nn.Module, stride: int) -> str | None:

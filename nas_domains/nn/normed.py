@@ -13,6 +13,7 @@ from .candidates import NORM, FactorizedReduce
 
 __all__ = [
     "alike",
+    "hooks_of",
     "is_plain",
     "is_watched",
     "split",
@@ -92,10 +93,11 @@ def update_running(norms: Sequence[_BatchNorm], mean: Tensor, var: Tensor, value
     """
     momentum = cast(float, norms[0].momentum)
     with torch.no_grad():
-        for name, new in (("mean", mean), ("var", var * (values / (values - 1)))):
-            running = _buffers(norms, name)
-            rows = [row.to(to.dtype) for row, to in zip(new.unbind(0), running, strict=True)]
-            torch._foreach_lerp_(running, rows, momentum)
+        running = _buffers(norms, "mean") + _buffers(norms, "var")
+        rows = (*mean.unbind(0), *(var * (values / (values - 1))).unbind(0))
+        if rows[0].dtype != running[0].dtype:
+            rows = tuple(row.to(running[0].dtype) for row in rows)
+        torch._foreach_lerp_(running, rows, momentum)
         tracked = [cast(Tensor, norm._buffers["num_batches_tracked"]) for norm in norms]
         torch._foreach_add_(tracked, 1)
 
@@ -143,10 +145,15 @@ def is_plain(norm: Any) -> TypeGuard[_BatchNorm]:
 
 def is_watched(module: nn.Module) -> bool:
     """Whether a hook wants to see it run."""
+    return any(hooks_of(module))
+
+
+def hooks_of(module: nn.Module) -> list[dict[int, Any]]:
+    """Its registered hooks, in the containers that later ones are added to."""
     own = vars(module)
-    return bool(
-        own["_forward_hooks"]
-        or own["_forward_pre_hooks"]
-        or own["_backward_hooks"]
-        or own["_backward_pre_hooks"]
-    )
+    return [
+        own["_forward_hooks"],
+        own["_forward_pre_hooks"],
+        own["_backward_hooks"],
+        own["_backward_pre_hooks"],
+    ]

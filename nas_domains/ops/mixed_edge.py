@@ -14,7 +14,6 @@ thirty.
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -298,24 +297,19 @@ class _Eager(torch.autograd.Function):
     """The op without what torch.library does at each call for lists of tensors."""
 
     @staticmethod
-    def forward(x: Tensor, w: Tensor, *rest: Any) -> Any:
+    def forward(ctx: Any, x: Tensor, w: Tensor, *rest: Any) -> Any:
         arguments, params = rest[:7], rest[7:]
-        return torch.ops.nas_domains.mixed_edge_fwd(x, w, params, *arguments)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        (x, w), arguments, params = inputs[:2], inputs[2:9], inputs[9:]
+        # Below autograd, whose own part in the op would run for nothing.
+        with torch._C._AutoDispatchBelowAutograd():
+            output = torch.ops.nas_domains.mixed_edge_fwd.default(x, w, params, *arguments)
         _setup_context(ctx, (x, w, params, *arguments), output)
+        return output
 
     @staticmethod
     def backward(ctx: Any, g: Tensor | None, *_: Tensor) -> tuple[Any, ...]:
         needs = ctx.needs_input_grad
         dx, dw, dparams = _gradients(ctx, g, needs[0], needs[1], needs[9:])
         return dx, dw, *[None] * 7, *dparams
-
-
-# Torch asks for it at each call.
-_Eager.forward.__signature__ = inspect.signature(_Eager.forward)  # type: ignore[attr-defined]
 
 
 def _gradients(
@@ -337,7 +331,7 @@ def _gradients(
             "run both passes on one backend."
         )
     wanted = [i for i, needed in enumerate(needs_params) if needed]
-    dx, dw, found = torch.ops.nas_domains.mixed_edge_bwd(
+    dx, dw, found = torch.ops.nas_domains.mixed_edge_bwd.default(
         g, x, w, params, ctx.branches, ctx.stride, mean, var, ctx.training, ctx.eps, z,
         needs_x, needs_w, wanted,
     )  # fmt: skip

@@ -13,27 +13,41 @@ static NAS_INLINE double* sums_of(const edge::Args<real>& a, int64_t row, int64_
   return a.sums + (row * a.shape.groups + group) * a.shape.lanes();
 }
 
-// Adds the sum of g * (map - mean) over the pixels of one vector's lanes, which lie g_pixel and
-// map_pixel apart.
-static NAS_INLINE void dot(
-    const real* g, int64_t g_pixel, const real* map, int64_t map_pixel, vec mean, int64_t pixels,
-    double* to) {
+// One vector's lanes of a map that is summed with g.
+struct Summand {
+  const real* at;
+  int64_t pixel;  // its pixels lie so far apart
+  vec mean;
+  double* to;
+};
+
+// Adds to each of N summands' totals the sum of g * (map - mean) over the pixels.
+template <int N>
+static void dots(const real* g, int64_t g_pixel, const Summand* of, int64_t pixels) {
   constexpr int64_t RUN = 256;
+  Summand own[N];
+  each<N>([&](auto k) NAS_LAMBDA { own[decltype(k)::value] = of[decltype(k)::value]; });
   for (int64_t px = 0; px < pixels;) {
     const int64_t end = px + RUN < pixels ? px + RUN : pixels;
-    vec sums[2] = {};
-    const auto add = [&](auto set, int64_t at) NAS_LAMBDA {
-      constexpr int SET = decltype(set)::value;
-      const vec value = load(map + at * map_pixel) - mean;
-      sums[SET] = fma(load(g + at * g_pixel), value, sums[SET]);
-    };
-    for (; px + 2 <= end; px += 2) {
-      add(Int<0>{}, px);
-      add(Int<1>{}, px + 1);
+    vec sums[N] = {};
+    for (; px < end; ++px) {
+      const vec here = load(g + px * g_pixel);
+      each<N>([&](auto k) NAS_LAMBDA {
+        constexpr int K = decltype(k)::value;
+        sums[K] = fma(here, load(own[K].at + px * own[K].pixel) - own[K].mean, sums[K]);
+      });
     }
-    if (px < end) add(Int<0>{}, px++);
-    add_lanes(to, sums[0] + sums[1]);
+    each<N>([&](auto k)
+                NAS_LAMBDA { add_lanes(own[decltype(k)::value].to, sums[decltype(k)::value]); });
   }
+}
+
+// The same for any number, as many at a time as there are registers for: g is read once for them.
+static NAS_INLINE void dots(
+    const real* g, int64_t g_pixel, const Summand* of, int64_t count, int64_t pixels) {
+  for (; count >= 4; count -= 4, of += 4) dots<4>(g, g_pixel, of, pixels);
+  for (; count >= 2; count -= 2, of += 2) dots<2>(g, g_pixel, of, pixels);
+  if (count > 0) dots<1>(g, g_pixel, of, pixels);
 }
 
 template <int S>
@@ -105,18 +119,21 @@ static inline void edge_sums_kernel(
       if (pools) {
         s.stride == 1 ? pool_sums<1>(a, group, x, g, b, v) : pool_sums<2>(a, group, x, g, b, v);
       }
+      Summand summands[edge::MAX_BRANCHES];
+      int64_t count = 0;
       for (int64_t k = 0; k < a.branch_count; ++k) {
         const edge::Branch& branch = a.branches[k];
         double* to = sums_of(a, edge::SUM_BRANCH + k, group) + lane;
         if (branch.kind == edge::Kind::skip && a.needs_dw) {
-          dot(g_at, g.pixel, x.at + b * x.block + v, x.pixel, vec{}, pixels, to);
+          summands[count++] = {x.at + b * x.block + v, x.pixel, vec{}, to};
         }
         if (branch.kind == edge::Kind::convolution) {
           const vec mean = load(a.mean + branch.norm * s.lanes() + lane);
           const real* z = z_of(a, scratch, branch.stage, group) + base;
-          dot(g_at, g.pixel, z, LANES, mean, pixels, to);
+          summands[count++] = {z, LANES, mean, to};
         }
       }
+      dots(g_at, g.pixel, summands, count, pixels);
     }
   }
 }

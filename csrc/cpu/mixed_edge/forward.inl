@@ -167,9 +167,26 @@ static inline void edge_second_kernel(
   }
 }
 
+// sum + factors[k] * maps[k] at one place, over CONVOLUTIONS maps, or `count` where that is 0.
+template <int CONVOLUTIONS>
+static NAS_INLINE vec
+add_maps(const real* const* maps, const vec* factors, int64_t count, int64_t place, vec sum) {
+  vec even = sum, odd = {};
+  if constexpr (CONVOLUTIONS > 0) {
+    each<CONVOLUTIONS>([&](auto k) NAS_LAMBDA {
+      constexpr int K = decltype(k)::value;
+      vec& to = K % 2 ? odd : even;
+      to = fma(factors[K], load(maps[K] + place), to);
+    });
+  } else {
+    for (int64_t k = 0; k < count; ++k) even = fma(factors[k], load(maps[k] + place), even);
+  }
+  return even + odd;
+}
+
 // y from x and the outputs of all branches: block b and pixel px at y + b * y_block + px *
-// y_pixel.
-template <int S>
+// y_pixel. CONVOLUTIONS: their number, or 0 for any.
+template <int S, int CONVOLUTIONS>
 static void combine(
     const edge::Args<real>& a, int64_t group, const edge::Scratch<real>& scratch, View x, real* y,
     int64_t y_block, int64_t y_pixel) {
@@ -209,16 +226,16 @@ static void combine(
       for (int64_t k = 0; k < means; ++k) fa += load(of_mean[k] + lane);
       const real* in = x.at + b * x.block + v;
       real* out = y + b * y_block + v;
+      vec own_factors[edge::MAX_BRANCHES];
+      const real* own_maps[edge::MAX_BRANCHES];
+      for (int64_t k = 0; k < convolutions; ++k) {
+        own_factors[k] = load(factors[k] + lane);
+        own_maps[k] = maps[k] + base;
+      }
       const auto emit = [&](int64_t px, vec sum) NAS_LAMBDA {
-        vec even = sum, odd = {};
-        int64_t k = 0;
-        for (; k + 2 <= convolutions; k += 2) {
-          even = fma(load(factors[k] + lane), load(maps[k] + base + px * LANES), even);
-          odd = fma(load(factors[k + 1] + lane), load(maps[k + 1] + base + px * LANES), odd);
-        }
-        if (k < convolutions)
-          even = fma(load(factors[k] + lane), load(maps[k] + base + px * LANES), even);
-        store(out + px * y_pixel, even + odd);
+        store(
+            out + px * y_pixel,
+            add_maps<CONVOLUTIONS>(own_maps, own_factors, convolutions, px * LANES, sum));
       };
       for (int64_t h = 0; h < s.out_height; ++h) {
         const int64_t row = h * s.out_width;
@@ -250,7 +267,17 @@ static inline void edge_combine_kernel(
   real* y = direct ? a.y + group * s.out_map() : scratch.g;
   const int64_t block = direct ? LANES : s.out_pixels() * LANES;
   const int64_t pixel = direct ? s.channels : LANES;
-  s.stride == 1 ? combine<1>(a, group, scratch, x, y, block, pixel)
-                : combine<2>(a, group, scratch, x, y, block, pixel);
+  int64_t convolutions = 0;
+  for (int64_t k = 0; k < a.branch_count; ++k) {
+    convolutions += a.branches[k].kind == edge::Kind::convolution;
+  }
+  const auto run = [&](auto stride) NAS_LAMBDA {
+    constexpr int S = decltype(stride)::value;
+    // DARTS has four at stride 1, NAS-Bench-201 two.
+    convolutions == 4   ? combine<S, 4>(a, group, scratch, x, y, block, pixel)
+    : convolutions == 2 ? combine<S, 2>(a, group, scratch, x, y, block, pixel)
+                        : combine<S, 0>(a, group, scratch, x, y, block, pixel);
+  };
+  s.stride == 1 ? run(Int<1>{}) : run(Int<2>{});
   if (!direct) from_map(s, group, s.out_pixels(), y, a.y);
 }

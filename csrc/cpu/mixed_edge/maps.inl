@@ -5,10 +5,9 @@ static inline int64_t images(const edge::Shape& s, int64_t group) {
   return group == s.groups - 1 ? s.pack - s.missing() : s.pack;
 }
 
-// Calls copy(tensor offset, map offset, n) for each run of n neighbouring channels of a group. N
-// is that n where it is the same for all, else 0. All images of a pixel in turn: their lanes share
-// a line of the cache.
-template <int N, class F>
+// Calls copy(tensor offset, map offset, n) for each run of n neighbouring channels of a group. All
+// images of a pixel in turn: their lanes share a line of the cache.
+template <class F>
 static NAS_INLINE void for_runs(
     const edge::Shape& s, int64_t group, int64_t pixels, const F& copy) {
   const int64_t present = images(s, group), size = pixels * s.channels;
@@ -18,33 +17,50 @@ static NAS_INLINE void for_runs(
       const int64_t to = px * LANES + image * s.channels;
       for (int64_t b = 0; b < s.blocks; ++b) {
         const int64_t left = s.channels - b * LANES;
-        copy(from + b * LANES, to + b * pixels * LANES, N > 0 ? N : left < LANES ? left : LANES);
+        copy(from + b * LANES, to + b * pixels * LANES, left < LANES ? left : LANES);
       }
     }
   }
 }
 
-template <class F>
-static NAS_INLINE void for_runs(
-    const edge::Shape& s, int64_t group, int64_t pixels, const F& copy) {
-  switch (s.channels % LANES == 0 ? LANES : s.channels) {
-    case LANES:
-      return for_runs<LANES>(s, group, pixels, copy);
-    case 8:
-      return for_runs<8>(s, group, pixels, copy);
-    case 4:
-      return for_runs<4>(s, group, pixels, copy);
-    default:
-      return for_runs<0>(s, group, pixels, copy);
+// The same for a group whose images, of CHANNELS channels each, fill one block: copy(tensor
+// offset, map offset).
+template <int CHANNELS, class F>
+static NAS_INLINE void for_images(int64_t group, int64_t pixels, const F& copy) {
+  constexpr int IMAGES = LANES / CHANNELS;
+  const int64_t size = pixels * CHANNELS, first = group * IMAGES * size;
+  for (int64_t px = 0; px < pixels; ++px) {
+    each<IMAGES>([&](auto i) NAS_LAMBDA {
+      constexpr int IMAGE = decltype(i)::value;
+      copy(first + IMAGE * size + px * CHANNELS, px * LANES + IMAGE * CHANNELS);
+    });
   }
+}
+
+// Calls f(Int<channels>{}) where the images of a group are whole blocks of 4 or 8 channels.
+template <class F>
+static NAS_INLINE bool with_images(const edge::Shape& s, int64_t group, const F& f) {
+  if (images(s, group) != s.pack) return false;
+  if (s.channels == 4) {
+    f(Int<4>{});
+  } else if (s.channels == 8) {
+    f(Int<8>{});
+  } else {
+    return false;
+  }
+  return true;
 }
 
 static void to_map(
     const edge::Shape& s, int64_t group, int64_t pixels, const real* tensor, real* map) {
-  const bool full = s.pack * s.channels == LANES && images(s, group) == s.pack;
-  if (!full) {
-    for (int64_t i = 0; i < s.lanes() * pixels; ++i) map[i] = 0;
-  }
+  const bool done = with_images(s, group, [&](auto c) {
+    constexpr int CHANNELS = decltype(c)::value;
+    for_images<CHANNELS>(group, pixels, [&](int64_t t, int64_t m) NAS_LAMBDA {
+      __builtin_memcpy(map + m, tensor + t, CHANNELS * sizeof(real));
+    });
+  });
+  if (done) return;
+  for (int64_t i = 0; i < s.lanes() * pixels; ++i) map[i] = 0;
   for_runs(s, group, pixels, [&](int64_t t, int64_t m, int64_t n) NAS_LAMBDA {
     for (int64_t i = 0; i < n; ++i) map[m + i] = tensor[t + i];
   });
@@ -52,6 +68,13 @@ static void to_map(
 
 static void from_map(
     const edge::Shape& s, int64_t group, int64_t pixels, const real* map, real* tensor) {
+  const bool done = with_images(s, group, [&](auto c) {
+    constexpr int CHANNELS = decltype(c)::value;
+    for_images<CHANNELS>(group, pixels, [&](int64_t t, int64_t m) NAS_LAMBDA {
+      __builtin_memcpy(tensor + t, map + m, CHANNELS * sizeof(real));
+    });
+  });
+  if (done) return;
   for_runs(s, group, pixels, [&](int64_t t, int64_t m, int64_t n) NAS_LAMBDA {
     for (int64_t i = 0; i < n; ++i) tensor[t + i] = map[m + i];
   });

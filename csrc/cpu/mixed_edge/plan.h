@@ -200,6 +200,11 @@ inline int64_t shard_count(const Shape& s) {
   return std::min(shards, s.groups);
 }
 
+// Parts of a pass that collects nothing a shard: small, so that no thread waits long for another.
+inline int64_t part_count(const Shape& s) {
+  return std::min(4 * shard_count(s), s.groups);
+}
+
 // x [B, C, H, W] of the dtype of `like`, its channels innermost in memory.
 Tensor channels_last(const Tensor& x, const Tensor& like);
 

@@ -104,34 +104,66 @@ static NAS_INLINE vec channel_of_image(vec v) {
   return __builtin_shuffle(v, lanes);
 }
 
+// N pixels of one vector's lanes.
+template <int CHANNELS, int N, bool STATISTICS>
+static NAS_INLINE void narrow_tile(
+    const real* in, int64_t in_stride, int64_t taps, const real* weight, real* out, vec shift,
+    vec (&sum)[N], vec (&square)[N]) {
+  vec acc[N] = {};
+  for (int64_t t = 0; t < taps; ++t) {
+    vec a[N];
+    each<N>([&](auto j) NAS_LAMBDA {
+      constexpr int J = decltype(j)::value;
+      a[J] = load(in + t * in_stride + J * LANES);
+    });
+    each<CHANNELS>([&](auto i) NAS_LAMBDA {
+      constexpr int I = decltype(i)::value;
+      const vec row = load(weight + (t * CHANNELS + I) * LANES);
+      each<N>([&](auto j) NAS_LAMBDA {
+        constexpr int J = decltype(j)::value;
+        acc[J] = fma(channel_of_image<CHANNELS, I>(a[J]), row, acc[J]);
+      });
+    });
+  }
+  each<N>([&](auto j) NAS_LAMBDA {
+    constexpr int J = decltype(j)::value;
+    store(out + J * LANES, acc[J]);
+    if constexpr (STATISTICS) {
+      const vec d = acc[J] - shift;
+      sum[J] += d;
+      square[J] = fma(d, d, square[J]);
+    }
+  });
+}
+
 template <int CHANNELS, bool STATISTICS>
 static void pointwise_narrow(
     const real* in, int64_t in_stride, int64_t taps, const real* weight, real* out, int64_t n,
     Statistics statistics) {
+  // Pixels side by side, so that none waits for the sums of the one before.
+  constexpr int N = 4;
   for (int64_t v = 0; v < LANES; v += W) {
-    vec sum = {}, square = {};
+    vec sum[N] = {}, square[N] = {}, last_sum[1] = {}, last_square[1] = {};
     const vec shift = STATISTICS ? load(statistics.shift + v) : vec{};
-    for (int64_t px = 0; px < n; ++px) {
-      vec acc = {};
-      for (int64_t t = 0; t < taps; ++t) {
-        const vec a = load(in + t * in_stride + px * LANES + v);
-        each<CHANNELS>([&](auto i) NAS_LAMBDA {
-          constexpr int I = decltype(i)::value;
-          acc =
-              fma(channel_of_image<CHANNELS, I>(a), load(weight + (t * CHANNELS + I) * LANES + v),
-                  acc);
-        });
-      }
-      store(out + px * LANES + v, acc);
-      if constexpr (STATISTICS) {
-        const vec d = acc - shift;
-        sum += d;
-        square = fma(d, d, square);
-      }
+    int64_t px = 0;
+    for (; px + N <= n; px += N) {
+      narrow_tile<CHANNELS, N, STATISTICS>(
+          in + px * LANES + v, in_stride, taps, weight + v, out + px * LANES + v, shift, sum,
+          square);
+    }
+    for (; px < n; ++px) {
+      narrow_tile<CHANNELS, 1, STATISTICS>(
+          in + px * LANES + v, in_stride, taps, weight + v, out + px * LANES + v, shift, last_sum,
+          last_square);
     }
     if constexpr (STATISTICS) {
-      store(statistics.sum + v, load(statistics.sum + v) + sum);
-      store(statistics.square + v, load(statistics.square + v) + square);
+      each<N>([&](auto j) NAS_LAMBDA {
+        constexpr int J = decltype(j)::value;
+        last_sum[0] += sum[J];
+        last_square[0] += square[J];
+      });
+      store(statistics.sum + v, load(statistics.sum + v) + last_sum[0]);
+      store(statistics.square + v, load(statistics.square + v) + last_square[0]);
     }
   }
 }
