@@ -49,7 +49,7 @@ def supernet(kind: str, cells: int, channels: int, shape: tuple[int, ...]) -> nn
         for name, edge in cell.edges.items():
             assert isinstance(edge, MixedOp) and edge.fused is not None
             if kind == "generic":
-                edge.fused = None
+                edge.fuses = False
             elif kind == "eager":
                 cell.edges[name] = OneByOne(edge.candidates)
     return net.to(memory_format=torch.channels_last)

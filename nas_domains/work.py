@@ -20,7 +20,7 @@ from .core.space import SearchSpace
 from .core.task import Task
 from .evaluation import compare
 from .evaluation.context import Context, is_out_of_memory, make_accelerator
-from .evaluation.select import choose, front
+from .evaluation.select import front
 from .hardware.environment import describe_environment
 from .ops import active
 from .strategies.base import Strategy
@@ -92,7 +92,7 @@ class Work:
             lambda: self.strategy.search(context, run.config["plan"]["search"]),
         )
         records = context.history.of(SEARCH)
-        winner = choose(context, records)
+        winner = self.strategy.choose(context, records)
         rows = self._rows(context, winner)
         plan = run.config["plan"]["train"]
         self._roomy(

@@ -70,6 +70,7 @@ def run_loop(
     meter: Meter,
     path: Path | None,
     reporter: Reporter,
+    stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Runs steps to their end, from the checkpoint if there is one.
 
@@ -87,13 +88,15 @@ def run_loop(
         meter: Reset at the start of each epoch; its seconds are kept here.
         path: The checkpoint, or None to keep none.
         reporter: Shows progress.
+        stop: Asked at the start and after each epoch's end: whether this is the end already.
     """
     state = {**state, "meter": meter}
     done = _restore(path, state)
     saved = time.monotonic()
     with reporter.bar(stage, steps, "steps") as advance:
         advance(done)
-        while done < steps:
+        stopped = stop()
+        while done < steps and not stopped:
             began = time.perf_counter()
             seed_all(seed, stage, done)
             step(done)
@@ -104,6 +107,7 @@ def run_loop(
             if ends:
                 advance(done, epoch_end(math.ceil(done / steps_per_epoch)))
                 meter.reset()
+                stopped = stop()
             if path is not None and (ends or time.monotonic() - saved > SAVE_EVERY_SECONDS):
                 _save(path, done, state)
                 saved = time.monotonic()

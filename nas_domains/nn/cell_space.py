@@ -113,13 +113,27 @@ class CellSpace(SearchSpace):
             affine=affine,
         )
 
-    def supernet(self, input_shape: tuple[int, ...], outputs: int) -> Supernet:
-        """The supernet; see :meth:`SearchSpace.supernet`."""
+    def supernet(
+        self,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        *,
+        partial: int = 1,
+        edge_weights: bool = False,
+    ) -> Supernet:
+        """The supernet; see :meth:`SearchSpace.supernet`.
+
+        Args:
+            input_shape: Shape of one input, without the batch.
+            outputs: Size of the output.
+            partial: See :class:`MixedOp`.
+            edge_weights: See :class:`Supernet`.
+        """
         c_in = self._check_input(input_shape)
         cells, channels = self.sizes(True)
 
         def make_edge(kind: str, edge: Edge, c: int, stride: int) -> nn.Module:
-            return MixedOp(self.candidates, c, stride, self.design.dims)
+            return MixedOp(self.candidates, c, stride, self.design.dims, partial)
 
         body = self.stack(
             make_edge,
@@ -130,12 +144,26 @@ class CellSpace(SearchSpace):
             outputs=outputs,
             affine=False,
         )
-        return Supernet(self, body)
+        return Supernet(self, body, edge_weights)
 
     def sizes(self, supernet: bool) -> tuple[int, int]:
         """(cells, channels) of the supernet or of the network trained in the end."""
         prefix = "supernet_" if supernet else ""
         return self.config[prefix + "cells"], self.config[prefix + "channels"]
+
+    def kept(self, edge: Edge) -> float:
+        """The share of architectures, drawn by weights that tell nothing, that have an edge."""
+        return 1.0
+
+    def parameter_free(self, architecture: Architecture) -> list[str]:
+        """The candidates without parameters that an architecture has, one for each edge."""
+        free = {
+            name
+            for name, make in self.candidates.items()
+            if not any(True for _ in make(2, 1, False, self.design.dims).parameters())
+        }
+        edges = (own.values() for own in self.genotype(architecture).values())
+        return [name for names in edges for name in names if name in free]
 
     def paths(self, architecture: Architecture) -> list[str]:
         """All paths from a cell's inputs to its output, as kind and candidates in order."""

@@ -5,9 +5,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from .candidates import Candidate, Zero
-from .fused import fuse
+from ..core.errors import UsageError
+from .candidates import MAX_POOL, Candidate, Zero, avg_pool
+from .fused import FusedEdge, fuse
 from .normed import weighted_candidates
+
+__all__ = ["MixedOp", "Some"]
+
+Some = tuple[Tensor, tuple[int, ...]]
+"""Weights [K], and the indices of the only candidates that run."""
 
 
 class MixedOp(nn.Module):
@@ -15,42 +21,107 @@ class MixedOp(nn.Module):
 
     Runs as one op where its candidates allow, and one by one otherwise; its state is the same.
 
+    With partial channels (PC-DARTS, Xu et al. 2020, arXiv 1907.05737) only the first of ``partial``
+    equal shares of the channels goes through the candidates; the others pass by (at stride 2 through
+    the largest of 2x2 windows), and the channels are shuffled so that each share has its turn.
+
     Args:
         candidates: Name -> candidate, in the order of the weights.
         channels: Channels of input and output.
         stride: 1 or 2.
         dims: Spatial dimensions.
+        partial: Shares that the channels are cut into; 1 runs all through the candidates.
+
+    Attributes:
+        auxiliary: Weight of a second skip connection beside the candidates, without parameters
+            (DARTS-, Chu et al. 2021, arXiv 2009.01027): the identity, or a mean at stride 2.
+        fuses: Whether it may run as one op.
     """
 
     def __init__(
-        self, candidates: Mapping[str, Candidate], channels: int, stride: int, dims: int
+        self,
+        candidates: Mapping[str, Candidate],
+        channels: int,
+        stride: int,
+        dims: int,
+        partial: int = 1,
     ) -> None:
         super().__init__()
+        if partial < 1 or channels % partial:
+            raise UsageError(
+                f"{channels} channels cannot be cut into {partial} partial shares: use channels "
+                f"that are a multiple of {partial}."
+            )
+        self.stride, self.partial = stride, partial
+        self.share = channels // partial
         self.candidates = nn.ModuleDict(
-            {name: make(channels, stride, False, dims) for name, make in candidates.items()}
+            {name: make(self.share, stride, False, dims) for name, make in candidates.items()}
         )
-        # A candidate that gives zeros needs no memory traffic and gets no gradient, only a place
-        # among the weights.
-        live = [i for i, c in enumerate(self.candidates.values()) if not isinstance(c, Zero)]
-        self.live: Tensor
-        self.register_buffer("live", torch.tensor(live), persistent=False)
-        self.fused = fuse(list(self.candidates.values()), stride)
+        self.bypass = MAX_POOL[dims](2, 2, ceil_mode=True) if stride == 2 else nn.Identity()
+        self.mean = avg_pool(stride, dims) if stride == 2 else nn.Identity()
+        self.auxiliary = 0.0
+        self.fuses = True
+        self.order: Tensor
+        order = torch.arange(channels).view(partial, self.share).t().reshape(-1)
+        self.register_buffer("order", order, persistent=False)
+        self._all = tuple(range(len(candidates)))
+        self._places: dict[tuple[int, ...], Tensor] = {}
+        # Made for all candidates at once; for fewer when they are first asked for.
+        self._fused = {self._all: fuse(list(self.candidates.values()), stride)}
 
-    def forward(self, x: Tensor, weights: Tensor | int) -> Tensor:
+    @property
+    def fused(self) -> FusedEdge | None:
+        """The edge as one op, with all candidates; None where they do not allow it."""
+        return self._fused[self._all]
+
+    def forward(self, x: Tensor, weights: Tensor | Some | int) -> Tensor:
         """The weighted sum, or one candidate alone.
 
         Args:
             x: [B, C, ...].
-            weights: [K], one weight a candidate; or the index of the only one to run.
+            weights: [K], one weight a candidate; the same with those that run; or the index of
+                the only one to run, with weight one.
 
         Returns:
             [B, C, ceil(... / stride)].
         """
+        out = self._mix(x[:, : self.share] if self.partial > 1 else x, weights)
+        if self.partial > 1:
+            # Channel i of share j comes to place i x partial + j.
+            out = torch.cat([out, self.bypass(x[:, self.share :])], 1).index_select(1, self.order)
+        # A path alone is that of a plain network, which has no second skip connection.
+        if self.auxiliary and not isinstance(weights, int):
+            out = out + self.auxiliary * self.mean(x)
+        return out
+
+    def _mix(self, x: Tensor, weights: Tensor | Some | int) -> Tensor:
         modules = list(self.candidates.values())
         if isinstance(weights, int):
             chosen: Tensor = modules[weights](x)
             return chosen
-        if self.fused is not None and self.fused.applies(x):
-            return self.fused(x, weights)
-        live = [module for module in modules if not isinstance(module, Zero)]
-        return weighted_candidates(live, x, weights.index_select(0, self.live))
+        values, active = weights if isinstance(weights, tuple) else (weights, self._all)
+        if len(active) < len(modules):
+            values = values.index_select(0, self._index(active, values.device))
+        fused = self._edge(active) if self.fuses else None
+        if fused is not None and fused.applies(x):
+            return fused(x, values)
+        # A candidate that gives zeros needs no memory traffic and gets no gradient, only a place
+        # among the weights.
+        live = tuple(i for i, k in enumerate(active) if not isinstance(modules[k], Zero))
+        if not live:
+            return modules[active[0]](x) * values[0]
+        if len(live) < len(active):
+            values = values.index_select(0, self._index(live, values.device))
+        return weighted_candidates([modules[active[i]] for i in live], x, values)
+
+    def _edge(self, active: tuple[int, ...]) -> FusedEdge | None:
+        if active not in self._fused:
+            modules = list(self.candidates.values())
+            self._fused[active] = fuse([modules[i] for i in active], self.stride)
+        return self._fused[active]
+
+    def _index(self, places: tuple[int, ...], device: torch.device) -> Tensor:
+        found = self._places.get(places)
+        if found is None or found.device != device:
+            found = self._places[places] = torch.tensor(places, device=device)
+        return found

@@ -5,6 +5,16 @@ from ..core import registry as _registry
 for _name, _attribute, _summary in (
     ("darts", "darts", "gradient search, first order (Liu et al. 2019)"),
     ("darts-2nd", "darts_second", "gradient search, second order (Liu et al. 2019)"),
+    ("pc-darts", "pc_darts", "a quarter of the channels, edge weights (Xu et al. 2020)"),
+    ("gdas", "gdas", "one candidate an edge, by hard Gumbel (Dong & Yang 2019)"),
+    ("drnas", "drnas", "Dirichlet weights near their prior (Chen et al. 2021)"),
+    ("beta-darts", "beta_darts", "decay of the parameters' log sum exp (Ye et al. 2022)"),
+    ("sdarts", "sdarts", "weights learn under random noise (Chen & Hsieh 2020)"),
+    ("darts-pt", "darts_pt", "the candidate that is missed most stays (Wang et al. 2021)"),
+    ("darts-minus", "darts_minus", "a second skip connection that fades out (Chu et al. 2021)"),
+    ("darts-plus", "darts_plus", "ends at two skip connections in a cell (Liang et al. 2019)"),
+    ("r-darts", "r_darts", "ends where the dominant eigenvalue rises (Zela et al. 2020)"),
+    ("proxyless", "proxyless", "binary gates, two paths (Cai et al. 2019)"),
     ("random", "random", "uniform draws, each trained for a few epochs"),
 ):
     _registry.strategies.register(_name, f"nas_domains.strategies.presets:{_attribute}", _summary)

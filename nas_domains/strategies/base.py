@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 from ..core.budget import Budget
 from ..core.errors import UsageError
+from ..core.history import Record
 from ..core.objective import Objective
 from ..core.space import SearchSpace
 from ..evaluation.context import Context
+from ..evaluation.select import choose
 
 Plan = dict[str, int]
 """An exact amount of search, e.g. {"steps": 600} or {"trials": 40, "epochs": 10}."""
@@ -68,3 +70,7 @@ class Strategy(ABC):
     @abstractmethod
     def search(self, context: Context, plan: Plan) -> None:
         """Adds records to ``context.history`` under the stage "search", from where they end."""
+
+    def choose(self, context: Context, records: Sequence[Record]) -> Record:
+        """The record of the search that wins; see :func:`nas_domains.evaluation.select.choose`."""
+        return choose(context, records)

@@ -70,6 +70,10 @@ class Darts(CellSpace):
                 choices[f"{kind}.{node}.second"] = names[int(which[top[1]])]
         return self.architecture(choices)
 
+    def kept(self, edge: Edge) -> float:
+        """See :meth:`CellSpace.kept`; a node reads two of the states before it."""
+        return 2 / edge[1]
+
     def cost_tables(self, input_shape: tuple[int, ...], outputs: int) -> dict[str, CostTable]:
         """See :meth:`SearchSpace.cost_tables`; which input a node reads decides what it costs."""
         tables = {}

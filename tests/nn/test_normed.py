@@ -19,7 +19,7 @@ EPS = torch.finfo(torch.float32).eps
 def generic(*arguments):
     """A mixed operation that goes without the op of the whole edge."""
     mixed = MixedOp(*arguments)
-    mixed.fused = None
+    mixed.fuses = False
     return mixed
 
 

@@ -11,22 +11,68 @@ from nas_domains.vision.spaces import darts, nasbench201
 from tests.make import Widths
 
 
-class TestDarts(StrategyContract):
-    def make_strategy(self) -> Strategy:
-        return presets.darts()
+class Cells(StrategyContract):
+    """A gradient strategy, on the cells of NAS-Bench-201."""
 
     def make_space(self) -> SearchSpace:
         return nasbench201(cells=1, channels=4)
 
 
-class TestDartsSecondOrder(StrategyContract):
+class DartsCells(StrategyContract):
+    """A gradient strategy, on the cells of DARTS."""
+
     budget: ClassVar[str] = "steps=3"
 
-    def make_strategy(self) -> Strategy:
-        return presets.darts_second()
-
     def make_space(self) -> SearchSpace:
-        return darts(cells=2, channels=2)
+        return darts(cells=2, channels=4)
+
+
+class TestDarts(Cells):
+    make_strategy = staticmethod(presets.darts)
+
+
+class TestDartsSecondOrder(DartsCells):
+    make_strategy = staticmethod(presets.darts_second)
+
+
+class TestPCDarts(DartsCells):
+    make_strategy = staticmethod(presets.pc_darts)
+
+
+class TestGDAS(Cells):
+    make_strategy = staticmethod(presets.gdas)
+
+
+class TestDrNAS(Cells):
+    make_strategy = staticmethod(presets.drnas)
+
+
+class TestBetaDarts(Cells):
+    make_strategy = staticmethod(presets.beta_darts)
+
+
+class TestSDarts(Cells):
+    make_strategy = staticmethod(presets.sdarts)
+
+
+class TestDartsPT(Cells):
+    make_strategy = staticmethod(presets.darts_pt)
+
+
+class TestDartsMinus(Cells):
+    make_strategy = staticmethod(presets.darts_minus)
+
+
+class TestDartsPlus(Cells):
+    make_strategy = staticmethod(presets.darts_plus)
+
+
+class TestRDarts(Cells):
+    make_strategy = staticmethod(presets.r_darts)
+
+
+class TestProxyless(Cells):
+    make_strategy = staticmethod(presets.proxyless)
 
 
 class TestRandom(StrategyContract):
@@ -40,7 +86,7 @@ class TestRandom(StrategyContract):
 
 
 def test_each_registered_strategy_is_tested_here() -> None:
-    tested = {cls().make_strategy().name for cls in (TestDarts, TestDartsSecondOrder, TestRandom)}
-    assert {entry.name for entry in strategies} == tested
+    own = [c for name, c in globals().items() if name.startswith("Test")]
+    assert {entry.name for entry in strategies} == {c().make_strategy().name for c in own}
     for entry in strategies:
         assert strategies.get(entry.name).name == entry.name

@@ -1,0 +1,1 @@
+"""Parts that gradient strategies are composed of: regularisers, selection, stop rules."""

@@ -1,0 +1,162 @@
+"""Regularisers: what is added to the loss of architecture parameters."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ...core.objective import Objective
+from ...core.space import SearchSpace
+from ...hardware.cost_table import edge_costs
+from ...nn.cell_space import CellSpace
+from ...nn.relaxation import Dirichlet
+from ...nn.supernet import Supernet
+
+__all__ = ["BetaDecay", "CostRows", "Entropy", "ExpectedCost", "PriorDistance", "Regulariser"]
+
+
+class Regulariser(ABC):
+    """Called in each architecture step; its value is added to the validation loss."""
+
+    @abstractmethod
+    def __call__(self, supernet: Supernet, share: float) -> Tensor:
+        """A scalar, differentiable in the architecture parameters.
+
+        Args:
+            supernet: The supernet.
+            share: How much of the search is done, 0 to 1.
+        """
+
+
+class BetaDecay(Regulariser):
+    """Keeps architecture parameters from growing apart (beta-DARTS, Ye et al. 2022).
+
+    The mean over edges of log sum exp of the parameters, arXiv 2203.01665, equation 9, times a
+    scale that grows linearly from zero.
+
+    Args:
+        scale: At the end of the search.
+    """
+
+    def __init__(self, scale: float = 50.0) -> None:
+        self.scale = scale
+
+    def __call__(self, supernet: Supernet, share: float) -> Tensor:
+        """See :class:`Regulariser`."""
+        rows = [torch.logsumexp(supernet.parameters_of(kind), -1) for kind in supernet.alphas]
+        return self.scale * share * torch.cat(rows).mean()
+
+
+class Entropy(Regulariser):
+    """Makes weights decide: their entropy, times a scale that grows linearly from zero.
+
+    Args:
+        scale: At the end of the search.
+    """
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+    def __call__(self, supernet: Supernet, share: float) -> Tensor:
+        """See :class:`Regulariser`."""
+        rows = [
+            torch.special.entr(supernet.relaxation.expected(supernet.parameters_of(kind))).sum(-1)
+            for kind in supernet.alphas
+        ]
+        return self.scale * share * torch.cat(rows).mean()
+
+
+class PriorDistance(Regulariser):
+    """KL divergence of the Dirichlet distributions from the uniform one (DrNAS).
+
+    Args:
+        scale: Its weight; 1e-3 in Chen et al. 2021, arXiv 2006.10355.
+    """
+
+    def __init__(self, scale: float = 1e-3) -> None:
+        self.scale = scale
+
+    def __call__(self, supernet: Supernet, share: float) -> Tensor:
+        """See :class:`Regulariser`."""
+        total = torch.zeros(())
+        for kind in supernet.alphas:
+            concentration = Dirichlet.concentration(supernet.parameters_of(kind))
+            drawn = torch.distributions.Dirichlet(concentration)
+            prior = torch.distributions.Dirichlet(torch.ones_like(concentration))
+            divergence: Tensor = torch.distributions.kl_divergence(drawn, prior)
+            total = total.to(divergence.device) + divergence.mean()
+        return self.scale * total
+
+
+class CostRows:
+    """What candidates cost, as rows that weights of a supernet multiply.
+
+    Args:
+        space: A cell space.
+        metric: "params" or "macs".
+        input_shape: Shape of one input, without the batch.
+        outputs: Size of the output.
+    """
+
+    def __init__(
+        self, space: CellSpace, metric: str, input_shape: tuple[int, ...], outputs: int
+    ) -> None:
+        self.base, edges = edge_costs(space, input_shape, outputs)[metric]
+        self.rows = {
+            kind: torch.tensor(
+                [
+                    [edges[kind][edge][name] for name in space.candidates]
+                    for edge in space.design.edges
+                ],
+                dtype=torch.float32,
+            )
+            for kind in space.kinds
+        }
+        self.kept = torch.tensor([space.kept(edge) for edge in space.design.edges])
+
+    @staticmethod
+    def can(space: SearchSpace) -> bool:
+        """Whether a space has such rows."""
+        return isinstance(space, CellSpace)
+
+    def expected(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """The mean cost of architectures whose candidates are drawn by weights [E, K]."""
+        total = torch.tensor(self.base)
+        for kind, row in self.rows.items():
+            own = weights[kind]
+            costs, kept = row.to(own.device), self.kept.to(own.device)
+            total = total.to(own.device) + (own * costs * kept[:, None]).sum()
+        return total
+
+
+class ExpectedCost(Regulariser):
+    """Pushes the mean cost under its limits, in the sense of ProxylessNAS (Cai et al. 2019).
+
+    ``scale`` times the share by which each limit is exceeded by the mean cost of architectures
+    whose candidates are drawn by the weights. Zero where limits are kept: what is cheap enough is
+    left to the task's loss.
+
+    Args:
+        rows: Metric -> its rows.
+        limits: Objectives with a limit on those metrics.
+        scale: Weight of the excess.
+    """
+
+    def __init__(
+        self, rows: Mapping[str, CostRows], limits: Sequence[Objective], scale: float = 1.0
+    ) -> None:
+        self.rows, self.limits, self.scale = rows, limits, scale
+
+    def __call__(self, supernet: Supernet, share: float) -> Tensor:
+        """See :class:`Regulariser`."""
+        weights = {
+            kind: supernet.relaxation.expected(supernet.parameters_of(kind))
+            for kind in supernet.alphas
+        }
+        total = torch.zeros(())
+        for objective in self.limits:
+            assert objective.limit is not None
+            mean = self.rows[objective.metric].expected(weights)
+            total = total.to(mean.device) + (mean / objective.limit - 1).clamp_min(0)
+        return self.scale * total
