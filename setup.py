@@ -121,6 +121,9 @@ def op_extension(build, extra):
             print(f"nas_domains: the CPU kernels only, as CUDA {needs}.", file=sys.stderr)
     if build == "cpu" or not has_cuda:
         cuda_sources = []
+    # Left to itself torch asks the GPUs that it sees, and fails where there is none. Later ones
+    # run what an earlier one of their generation does, or compile it from PTX.
+    os.environ.setdefault("TORCH_CUDA_ARCH_LIST", "8.0;9.0;10.0+PTX")
     flags = CXX_FLAGS + OP_FLAGS + extra
     return (CUDAExtension if cuda_sources else CppExtension)(
         "nas_domains._C",
