@@ -21,9 +21,10 @@ class MixedOp(nn.Module):
 
     Runs as one op where its candidates allow, and one by one otherwise; its state is the same.
 
-    With partial channels (PC-DARTS, Xu et al. 2020, arXiv 1907.05737) only the first of ``partial``
-    equal shares of the channels goes through the candidates; the others pass by (at stride 2 through
-    the largest of 2x2 windows), and the channels are shuffled so that each share has its turn.
+    With partial channels (PC-DARTS, Xu et al. 2020, arXiv 1907.05737) only the first of
+    ``partial`` equal shares of the channels goes through the candidates; the others pass by (at
+    stride 2 through the largest of 2x2 windows), and the channels are shuffled so that each share
+    has its turn.
 
     Args:
         candidates: Name -> candidate, in the order of the weights.
@@ -109,7 +110,8 @@ class MixedOp(nn.Module):
         # among the weights.
         live = tuple(i for i, k in enumerate(active) if not isinstance(modules[k], Zero))
         if not live:
-            return modules[active[0]](x) * values[0]
+            zeros: Tensor = modules[active[0]](x)
+            return zeros * values[0]
         if len(live) < len(active):
             values = values.index_select(0, self._index(live, values.device))
         return weighted_candidates([modules[active[i]] for i in live], x, values)

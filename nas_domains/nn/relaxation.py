@@ -39,9 +39,11 @@ class Relaxation(ABC):
     Attributes:
         samples: Whether few candidates of an edge run in a step, so that shared weights learn to
             stand alone and a decoded architecture is scored alone too.
+        share: How much of the search is done, 0 to 1.
     """
 
     samples = False
+    share = 0.0
 
     @abstractmethod
     def __call__(self, parameters: Tensor, *, architecture: bool) -> Weights:
@@ -57,7 +59,8 @@ class Relaxation(ABC):
         return torch.softmax(parameters, dim=-1)
 
     def advance(self, share: float) -> None:
-        """Tells how much of the search is done, 0 to 1, for what is annealed."""
+        """Tells how much of the search is done, for what is annealed."""
+        self.share = share
 
 
 class Softmax(Relaxation):
@@ -73,7 +76,6 @@ class Softmax(Relaxation):
         if not 0 <= noise <= 1:
             raise UsageError(f"noise={noise} is not possible: use 0 to 1.")
         self.noise = noise
-        self.share = 0.0
 
     def __call__(self, parameters: Tensor, *, architecture: bool) -> Weights:
         """See :class:`Relaxation`."""
@@ -86,10 +88,6 @@ class Softmax(Relaxation):
             weights = weights.clamp_min(0)
             weights = weights / weights.sum(dim=-1, keepdim=True).clamp_min(1e-6)
         return Weights(weights)
-
-    def advance(self, share: float) -> None:
-        """The noise grows with the share."""
-        self.share = share
 
 
 class Gumbel(Relaxation):
@@ -109,7 +107,11 @@ class Gumbel(Relaxation):
             raise UsageError(f"The temperatures {start} to {end} are not possible: use above 0.")
         self.hard, self.start, self.end = hard, start, end
         self.samples = hard
-        self.temperature = start
+
+    @property
+    def temperature(self) -> float:
+        """The present temperature."""
+        return self.start + self.share * (self.end - self.start)
 
     def __call__(self, parameters: Tensor, *, architecture: bool) -> Weights:
         """See :class:`Relaxation`."""
@@ -120,10 +122,6 @@ class Gumbel(Relaxation):
             return Weights(soft)
         chosen = soft.argmax(dim=-1, keepdim=True)
         return Weights(_straight_through(soft, chosen), chosen.cpu())
-
-    def advance(self, share: float) -> None:
-        """The temperature falls with the share."""
-        self.temperature = self.start + share * (self.end - self.start)
 
 
 class Dirichlet(Relaxation):

@@ -82,7 +82,8 @@ class Supernet(nn.Module):
 
     def parameters_of(self, kind: str) -> Tensor:
         """The parameters [E, K] of a kind of cell, minus infinity where a candidate is dropped."""
-        return self.alphas[kind].masked_fill(self.dropped[kind], -torch.inf)
+        parameters: Tensor = self.alphas[kind]
+        return parameters.masked_fill(self.dropped[kind], -torch.inf)
 
     def _scaled(self, kind: str, weights: Tensor) -> Tensor:
         """Weights times those of their edges, which average one over the inputs of a node."""
@@ -192,7 +193,8 @@ class _Dropped(nn.Module):
             self.register_buffer(kind, torch.zeros(shape, dtype=torch.bool))
         # Kept, as reading them from a GPU at each step would wait for it.
         self._active: dict[str, list[tuple[int, ...]] | None] = {}
-        self.register_load_state_dict_post_hook(lambda module, _: module._active.clear())
+        forget: Any = self.register_load_state_dict_post_hook  # untyped in torch
+        forget(_forget)
 
     def __getitem__(self, kind: str) -> Tensor:
         return self._buffers[kind]  # type: ignore[return-value]
@@ -211,3 +213,7 @@ class _Dropped(nn.Module):
             left = [tuple(k for k, kept in enumerate(row) if kept) for row in rows]
             self._active[kind] = None if all(map(all, rows)) else left
         return self._active[kind]
+
+
+def _forget(module: _Dropped, _: Any) -> None:
+    module._active.clear()

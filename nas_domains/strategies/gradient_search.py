@@ -150,7 +150,7 @@ class GradientSearch:
             penalty = sum(
                 (r(self.supernet, share) for r in self.regularisers), torch.zeros(())
             )
-            penalty.backward()  # adds to what the loss gave
+            torch.autograd.backward(penalty)  # adds to what the loss gave
         self.alpha_optimizer.step()
         return loss
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from nas_domains.core.errors import UsageError
 from nas_domains.nn.candidates import DARTS, NASBENCH201
 from nas_domains.nn.mixed import MixedOp
 from tests.make import naive
@@ -65,3 +66,62 @@ def test_one_candidate_alone_leaves_the_others_statistics(backend):
 
 def test_norms_of_a_supernet_do_not_learn():
     assert all(p.dim() > 1 for p in MixedOp(DARTS, 4, 1, 2).parameters())
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_partial_channels_pass_the_others_by(stride: int, dims: int) -> None:
+    torch.manual_seed(0)
+    mixed = MixedOp(DARTS, 8, stride, dims, partial=4).double().eval()
+    x = torch.randn(2, 8, *(5,) * dims, dtype=torch.float64)
+    w = torch.softmax(torch.randn(len(DARTS), dtype=torch.float64), 0)
+    out = mixed(x, w)
+    alone = sum(k * c(x[:, :2]) for k, c in zip(w, mixed.candidates.values(), strict=True))
+    # Channel i of share j comes to place 4 i + j.
+    torch.testing.assert_close(out[:, ::4], alone)
+    for share in (1, 2, 3):
+        own = x[:, 2 * share : 2 * share + 2]
+        torch.testing.assert_close(out[:, share::4], mixed.bypass(own))
+
+
+def test_channels_that_partial_shares_do_not_divide_are_refused() -> None:
+    with pytest.raises(UsageError, match="6 channels cannot be cut into 4"):
+        MixedOp(DARTS, 6, 1, 2, partial=4)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_second_skip_connection_joins_weighted_candidates_alone(stride: int) -> None:
+    torch.manual_seed(0)
+    mixed = MixedOp(NASBENCH201, 4, stride, 2).double()
+    x = torch.randn(2, 4, 6, 6, dtype=torch.float64)
+    w = torch.full((len(NASBENCH201),), 0.2, dtype=torch.float64)
+    plain, path = mixed(x, w), mixed(x, 3)
+    mixed.auxiliary = 0.5
+    skip = x if stride == 1 else mixed.mean(x)
+    torch.testing.assert_close(mixed(x, w), plain + 0.5 * skip)
+    assert torch.equal(mixed(x, 3), path), "a path alone is that of a plain network"
+
+
+@pytest.mark.parametrize("fuses", [True, False])
+@pytest.mark.parametrize("active", [(0,), (3,), (1, 4), (0, 2, 5), (7, 1)])
+def test_some_candidates_alone_give_their_part_of_the_sum(
+    active: tuple[int, ...], fuses: bool
+) -> None:
+    torch.manual_seed(0)
+    mixed = MixedOp(DARTS, 4, 1, 2).double()
+    mixed.fuses = fuses
+    x = torch.randn(2, 4, 6, 6, dtype=torch.float64, requires_grad=True)
+    w = torch.rand(len(DARTS), dtype=torch.float64, requires_grad=True)
+    modules = list(mixed.candidates.values())
+    results = []
+    for run in (
+        lambda: mixed(x, (w, active)),
+        lambda: sum(w[k] * modules[k](x) for k in active),
+    ):
+        out = run()
+        grads = torch.autograd.grad(
+            out.square().sum(), [x, w], allow_unused=True, materialize_grads=True
+        )
+        results.append((out, *grads))
+    for mine, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(mine, theirs)

@@ -69,8 +69,8 @@ class EigenvalueStop(StopRule):
         values = [epoch["eigenvalue"] for epoch in epochs]
         if len(values) < 2 * self.window:
             return False
-        later = sum(values[-self.window :]) / self.window
-        earlier = sum(values[-2 * self.window : -self.window]) / self.window
+        later = float(sum(values[-self.window :])) / self.window
+        earlier = float(sum(values[-2 * self.window : -self.window])) / self.window
         return later > 0 and earlier / later < self.ratio
 
     def chosen(self, epochs: Sequence[dict[str, Any]]) -> int:
