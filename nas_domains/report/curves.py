@@ -65,7 +65,8 @@ def search_curves(content: Content) -> list[dict[str, Any]]:
     if not records:
         return []
     if any("train_loss" in r.detail for r in records):
-        return [chart for chart in (_losses(records), _goal(content)) if chart]
+        charts = (_losses(records), _goal(content), _parameter_free(records), _eigenvalue(records))
+        return [chart for chart in charts if chart]
     return [chart for chart in (_trials(content, False), _trials(content, True)) if chart]
 
 
@@ -88,7 +89,39 @@ def _goal(content: Content) -> dict[str, Any] | None:
     shown = _lines(f"{_capital(name_of(metric))} of the supernet", "epoch", header(metric), lines)
     if shown:
         shown["note"] = (
-            "All candidates at once, on the training data that is kept from the weights."
+            "On the training data that is kept from the weights: all candidates at once, or the decode's "
+            "path alone where the strategy trains paths."
+        )
+    return shown
+
+
+def _parameter_free(records: Sequence[Record]) -> dict[str, Any] | None:
+    points = [
+        (r.step, 100 * share)
+        for r in records
+        if known(share := r.detail.get("parameter_free"))
+    ]
+    if not points:
+        return None
+    lines = {"two": ("edges without parameters", points)}
+    shown = _lines("Edges of the decode without parameters", "epoch", "share, %", lines)
+    if shown:
+        shown["note"] = (
+            "A share that rises towards all edges is the collapse of DARTS: such cells skip and "
+            "pool, and learn little. The strategy robust does not."
+        )
+    return shown
+
+
+def _eigenvalue(records: Sequence[Record]) -> dict[str, Any] | None:
+    points = [(r.step, _number(r.detail.get("eigenvalue"))) for r in records]
+    if not any(value is not None for _, value in points):
+        return None
+    lines = {"one": ("dominant eigenvalue", points)}
+    shown = _lines("Curvature in the architecture parameters", "epoch", "eigenvalue", lines)
+    if shown:
+        shown["note"] = (
+            "Of the Hessian of the validation loss: where it rises fast, decodes get worse."
         )
     return shown
 

@@ -61,7 +61,9 @@ class GradientSearch:
         )
         self.alpha_optimizer = torch.optim.Adam(
             self.alphas,
-            lr=settings.alpha_lr,
+            lr=settings.alpha_lr
+            if settings.alpha_travel is None
+            else settings.alpha_travel / steps,
             betas=settings.alpha_betas,
             weight_decay=settings.alpha_weight_decay,
         )

@@ -35,6 +35,9 @@ class GradientSettings:
         weight_decay: Of the weights.
         grad_clip: Largest norm of the weights' gradient.
         alpha_lr: Learning rate of Adam on the architecture parameters.
+        alpha_travel: How far an architecture parameter can come in the whole search; where given,
+            the learning rate is this over the number of steps, so that a short search decides as
+            much as a long one. As published, 600 steps of 3e-4 leave weights as they began.
         alpha_betas: Of that Adam.
         alpha_weight_decay: Weight decay of the architecture parameters.
         epsilon: Length of the central difference of the second order. The published value steps
@@ -58,6 +61,7 @@ class GradientSettings:
     weight_decay: float = 3e-4
     grad_clip: float = 5.0
     alpha_lr: float = 3e-4
+    alpha_travel: float | None = None
     alpha_betas: tuple[float, float] = (0.5, 0.999)
     alpha_weight_decay: float = 1e-3
     epsilon: float = 0.01
