@@ -132,6 +132,12 @@ class CellSpace(SearchSpace):
         )
         return Supernet(self, body)
 
+    def parameter_free(self, architecture: Architecture) -> float:
+        """The share of the edges that are skip connections; see the base."""
+        cells = self.genotype(architecture).values()
+        names = [name for edges in cells for name in edges.values()]
+        return names.count("skip_connect") / len(names)
+
     def sizes(self, supernet: bool) -> tuple[int, int]:
         """(cells, channels) of the supernet or of the network trained in the end."""
         prefix = "supernet_" if supernet else ""

@@ -26,7 +26,6 @@ from ..evaluation.stream import Stream
 from ..evaluation.timing import seconds_each
 from ..evaluation.train import augmented, training_loss
 from ..nn.candidates import NORM
-from ..nn.cell_space import CellSpace
 from ..nn.supernet import Supernet
 from .base import Plan, Strategy
 
@@ -279,14 +278,12 @@ class Gradient(Strategy):
 
     def _warn(self, context: Context) -> None:
         """Says where the last decode is mostly skip connections, as DARTS' decodes may become."""
-        space = cast(CellSpace, context.space)
         last = context.history.of(SEARCH)[-1].architecture or {}
-        cells = space.genotype(space.architecture(last)).values()
-        names = [name for edges in cells for name in edges.values()]
-        if names.count("skip_connect") >= SKIPPED * len(names):
+        share = context.space.parameter_free(context.space.architecture(last))
+        if share >= SKIPPED:
             context.reporter.say(
-                f"{names.count('skip_connect')} of the last decode's {len(names)} edges are skip "
-                "connections: the search may have collapsed, as DARTS as published does; compare "
+                f"{share:.0%} of the last decode are skip connections or others without "
+                "parameters: the search may have collapsed, as DARTS as published does; compare "
                 "with --strategy random, or give it fewer epochs."
             )
 
