@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -169,34 +170,48 @@ def space_of(space: SearchSpace | Model) -> SearchSpace:
 def _maker(model: Model) -> Callable[[], nn.Module]:
     """What makes a new model each time, with weights drawn from torch's global generator."""
     if isinstance(model, nn.Module):
-        template = copy.deepcopy(model)
-        return lambda: copy.deepcopy(template).apply(_reset)
+        return partial(_reset_copy, copy.deepcopy(model))
     if not callable(model):
         raise UsageError(
             f"{model!r} is no model: give an nn.Module, or a function without arguments that "
             "makes one."
         )
-    name = getattr(model, "__name__", repr(model))
+    name = _name(model)
     needed = [p.name for p in _parameters(model) if p.default is p.empty and _is_needed(p)]
     if needed:
         raise UsageError(
             f"{name} needs {', '.join(needed)} to make a model: give lambda: {name}(...) instead."
         )
+    return partial(_called, model)
 
-    def make() -> nn.Module:
-        made = model()
-        if not isinstance(made, nn.Module):
-            raise UsageError(
-                f"{name} gives {type(made).__name__}: give a function that makes an nn.Module."
-            )
-        if any(isinstance(m, OneOf) and m.choice is not None for m in made.modules()):
-            raise UsageError(
-                f"{name} gives a model that it gave before: make a new one at each call, or pass "
-                "the model itself."
-            )
-        return made
 
-    return make
+def _reset_copy(template: nn.Module) -> nn.Module:
+    # Children first, so that a module may set its own in another way.
+    return copy.deepcopy(template).apply(_reset)
+
+
+def _reset(module: nn.Module) -> None:
+    reset = getattr(module, "reset_parameters", None)
+    if callable(reset):
+        reset()
+
+
+def _called(model: Callable[[], nn.Module]) -> nn.Module:
+    made = model()
+    if not isinstance(made, nn.Module):
+        raise UsageError(
+            f"{_name(model)} gives {type(made).__name__}: give a function that makes an nn.Module."
+        )
+    if any(isinstance(m, OneOf) and m.choice is not None for m in made.modules()):
+        raise UsageError(
+            f"{_name(model)} gives a model that it gave before: make a new one at each call, or "
+            "pass the model itself."
+        )
+    return made
+
+
+def _name(model: Callable[[], nn.Module]) -> str:
+    return getattr(model, "__name__", repr(model))
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -208,12 +223,6 @@ def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
 
 def _is_needed(parameter: inspect.Parameter) -> bool:
     return parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-
-
-def _reset(module: nn.Module) -> None:
-    reset = getattr(module, "reset_parameters", None)
-    if callable(reset):
-        reset()
 
 
 def _digest(model: nn.Module) -> str:
