@@ -32,7 +32,7 @@ class ModelSpace(SearchSpace):
     A function is called for each network, so that each starts from weights of its own, drawn as
     the model draws them. Of a module, copies are made in which every submodule that has a
     ``reset_parameters`` is reset; a parameter that none of them sets keeps the module's value in
-    every network.
+    every network, so that a run goes on bit for bit only with a module of the same values.
 
     Args:
         model: A function without arguments that makes the model, or the model.
