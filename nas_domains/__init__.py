@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .core.space_text import load_space
     from .core.task import Recipe, Task, load_task
     from .export.load import load
+    from .nn.model_space import ModelSpace
+    from .nn.one_of import OneOf
 
 actions.register("report", "nas_domains.report:write_report", "writes report.html")
 actions.register("costs", "nas_domains.hardware.cost:counted", "params and macs of a network")
@@ -31,7 +33,9 @@ _HOME = {
     "Choice": "core.space",
     "CostTable": "core.limit",
     "Limit": "core.limit",
+    "ModelSpace": "nn.model_space",
     "Objective": "core.objective",
+    "OneOf": "nn.one_of",
     "Recipe": "core.task",
     "Run": "core.run",
     "SearchSpace": "core.space",
@@ -49,7 +53,9 @@ __all__ = [
     "Choice",
     "CostTable",
     "Limit",
+    "ModelSpace",
     "Objective",
+    "OneOf",
     "Recipe",
     "Run",
     "SearchSpace",

@@ -17,11 +17,12 @@ from .core.space import SearchSpace
 from .core.space_text import load_space
 from .core.task import Task, load_task
 from .evaluation.context import resolve_device, resolve_precision
+from .nn.model_space import Model, space_of
 from .work import Work
 
 
 def search(
-    space: str | SearchSpace,
+    space: str | SearchSpace | Model,
     task: str | Task,
     *,
     out: str | Path,
@@ -44,7 +45,8 @@ def search(
     """Searches a network, trains it fully, and compares it with random and hand-made ones.
 
     Args:
-        space: A space, or a text such as ``darts:cells=4,channels=8``.
+        space: A space, a text such as ``darts:cells=4,channels=8``, or a model with OneOfs and
+            what makes one, as :class:`ModelSpace` takes it.
         task: A task, or what :func:`load_task` reads.
         out: Run directory; must not hold a run.
         strategy: A registered name; "auto" picks by what the space can do, and says so.
@@ -76,7 +78,7 @@ def search(
         raise UsageError(
             "--plan repeats the plan of a run: leave --budget and --train-budget out."
         )
-    made_space = load_space(space) if isinstance(space, str) else space
+    made_space = load_space(space) if isinstance(space, str) else space_of(space)
     loaded = _load(task, domain, task_options)
     resolved = resolve_device(device)
     reporter = Reporter(quiet)
@@ -88,7 +90,7 @@ def search(
             f"{'has a' if made_space.has_supernet else 'has no'} supernet)"
         )
     config: dict[str, Any] = {
-        "space": space if isinstance(space, str) else space.name,
+        "space": space if isinstance(space, str) else made_space.name,
         "space_config": dict(made_space.config),
         "space_fingerprint": made_space.fingerprint,
         # As a full path, so that the run resumes from any folder.
@@ -139,7 +141,7 @@ def search(
 def resume(
     path: str | Path,
     *,
-    space: SearchSpace | None = None,
+    space: SearchSpace | Model | None = None,
     task: Task | None = None,
     quiet: bool = False,
 ) -> Run:
@@ -147,7 +149,7 @@ def resume(
 
     Args:
         path: The run directory. A finished run is returned as it is.
-        space: The space, where the run was made with one that is not registered.
+        space: The space or model, where the run was made with one that is not registered.
         task: The task, where the run was made with one in Python.
         quiet: Show no progress.
 
@@ -176,7 +178,7 @@ def _with_report(run: Run) -> Run:
 
 
 def _prepare_again(
-    run: Run, space: SearchSpace | None, task: Task | None, reporter: Reporter
+    run: Run, space: SearchSpace | Model | None, task: Task | None, reporter: Reporter
 ) -> Work:
     """The work of a run that exists, on the space and the data that it began with."""
     config, path = run.config, str(run.path)
@@ -188,6 +190,7 @@ def _prepare_again(
                 "nas_domains.resume(..., space=...)."
             )
         space = spaces.get(name, **config["space_config"])
+    space = space_of(space)
     if space.fingerprint != config["space_fingerprint"]:
         raise UsageError(
             f"The run {path!r} was made with another space ({config['space_fingerprint']}, "

@@ -259,6 +259,16 @@ class SearchSpace:
         """
         return {}
 
+    def parameter_free(self, architecture: Architecture) -> float:
+        """The share of an architecture without parameters to learn; 0 where that is not known.
+
+        A gradient strategy whose last decode has much of it says that it may have collapsed.
+
+        Args:
+            architecture: One of this space.
+        """
+        return 0.0
+
     def limit(
         self,
         objectives: Sequence[str | Objective] | Mapping[str, Band],

@@ -17,6 +17,7 @@ from ..core.errors import UsageError
 from ..core.files import check_place, write_atomic
 from ..core.seeds import generator
 from ..core.space import SearchSpace
+from ..nn.model_space import Model
 from .load import load, load_description
 
 FORMATS = {"onnx": "model.onnx", "torch": "model.pt2"}
@@ -29,7 +30,7 @@ def export(
     format: str,
     out: str | Path | None = None,
     *,
-    space: SearchSpace | None = None,
+    space: SearchSpace | Model | None = None,
 ) -> tuple[Path, float]:
     """Exports a run's network, with a free batch size, and checks it numerically.
 
@@ -39,7 +40,7 @@ def export(
         run: The run directory.
         format: "onnx", or "torch" for a ``torch.export`` archive.
         out: The file; ``<run>/export/model.onnx`` or ``.pt2`` where None.
-        space: The space, where the run was made with one that is not registered.
+        space: The space or model, where the run was made with one that is not registered.
 
     Returns:
         The file, and the largest relative difference found.

@@ -12,6 +12,7 @@ from ..core.registry import spaces
 from ..core.run import Run
 from ..core.space import SearchSpace
 from ..evaluation import checkpoint
+from ..nn.model_space import Model, space_of
 
 
 def load_description(path: str | Path) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def load_description(path: str | Path) -> dict[str, Any]:
     return description
 
 
-def load(path: str | Path, *, space: SearchSpace | None = None) -> nn.Module:
+def load(path: str | Path, *, space: SearchSpace | Model | None = None) -> nn.Module:
     """The trained winner of a run as a plain ``nn.Module`` on the CPU, in evaluation mode.
 
     It takes float32 [B, C, ...] prepared as in training (see ``preprocess`` in
@@ -46,13 +47,21 @@ def load(path: str | Path, *, space: SearchSpace | None = None) -> nn.Module:
 
     Args:
         path: The run directory.
-        space: The space, where the run was made with one that is not registered.
+        space: The space or model, where the run was made with one that is not registered.
 
     Raises:
-        UsageError: As :func:`load_description`, or weights that do not fit.
+        UsageError: As :func:`load_description`, a space that is not registered, or weights that
+            do not fit.
     """
     description = load_description(path)
-    found = space or spaces.get(description["space"], **description["config"])
+    if space is None:
+        if description["space"] not in spaces:
+            raise UsageError(
+                f"The space {description['space']!r} of {str(path)!r} is not registered: pass it "
+                "as nas_domains.load(..., space=...)."
+            )
+        space = spaces.get(description["space"], **description["config"])
+    found = space_of(space)
     architecture = found.from_json(json.dumps(description["architecture"]))
     network: nn.Module = found.build(
         architecture, description["input_shape"], description["outputs"]

@@ -13,6 +13,7 @@ from ..core.registry import tasks
 from ..core.space import SearchSpace
 from ..core.task import TaskLoader
 from ..evaluation.stream import gather
+from ..nn.model_space import Model
 from .load import load, load_description
 
 BATCH = 64
@@ -23,7 +24,7 @@ def predict(
     source: str,
     out: str | Path,
     *,
-    space: SearchSpace | None = None,
+    space: SearchSpace | Model | None = None,
     quiet: bool = False,
 ) -> int:
     """Classifies new data with a run's network and writes a CSV.
@@ -34,7 +35,7 @@ def predict(
         run: The run directory.
         source: New data of the same kind, e.g. a folder of images.
         out: The CSV.
-        space: The space, where the run was made with one that is not registered.
+        space: The space or model, where the run was made with one that is not registered.
         quiet: Show no progress.
 
     Returns:

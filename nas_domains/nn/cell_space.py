@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
@@ -155,15 +156,19 @@ class CellSpace(SearchSpace):
         """The share of architectures, drawn by weights that tell nothing, that have an edge."""
         return 1.0
 
-    def parameter_free(self, architecture: Architecture) -> list[str]:
-        """The candidates without parameters that an architecture has, one for each edge."""
-        free = {
+    def parameter_free(self, architecture: Architecture) -> float:
+        """The share of the edges whose candidates have no parameters; see the base."""
+        edges = (own.values() for own in self.genotype(architecture).values())
+        names = [name for own in edges for name in own]
+        return sum(name in self._free for name in names) / max(1, len(names))
+
+    @cached_property
+    def _free(self) -> set[str]:
+        return {
             name
             for name, make in self.candidates.items()
-            if not any(True for _ in make(2, 1, False, self.design.dims).parameters())
+            if next(make(2, 1, False, self.design.dims).parameters(), None) is None
         }
-        edges = (own.values() for own in self.genotype(architecture).values())
-        return [name for names in edges for name in names if name in free]
 
     def paths(self, architecture: Architecture) -> list[str]:
         """All paths from a cell's inputs to its output, as kind and candidates in order."""

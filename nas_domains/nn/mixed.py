@@ -9,11 +9,9 @@ from ..core.errors import UsageError
 from .candidates import MAX_POOL, Candidate, Zero, avg_pool
 from .fused import FusedEdge, fuse
 from .normed import weighted_candidates
+from .relaxed import Row
 
-__all__ = ["MixedOp", "Some"]
-
-Some = tuple[Tensor, tuple[int, ...]]
-"""Weights [K], and the indices of the only candidates that run."""
+__all__ = ["MixedOp"]
 
 
 class MixedOp(nn.Module):
@@ -75,7 +73,7 @@ class MixedOp(nn.Module):
         """The edge as one op, with all candidates; None where they do not allow it."""
         return self._fused[self._all]
 
-    def forward(self, x: Tensor, weights: Tensor | Some | int) -> Tensor:
+    def forward(self, x: Tensor, weights: Row | int) -> Tensor:
         """The weighted sum, or one candidate alone.
 
         Args:
@@ -95,7 +93,7 @@ class MixedOp(nn.Module):
             out = out + self.auxiliary * self.mean(x)
         return out
 
-    def _mix(self, x: Tensor, weights: Tensor | Some | int) -> Tensor:
+    def _mix(self, x: Tensor, weights: Row | int) -> Tensor:
         modules = list(self.candidates.values())
         if isinstance(weights, int):
             chosen: Tensor = modules[weights](x)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,13 @@ from ..core.architecture import Architecture
 from ..core.errors import UsageError
 from .cell import Cell, CellNetwork, Edge, EdgeWeights
 from .mixed import MixedOp
-from .relaxation import Relaxation, Softmax
+from .relaxed import RelaxedSupernet, Row
 
 if TYPE_CHECKING:
     from .cell_space import CellSpace
 
 
-class Supernet(nn.Module):
+class Supernet(RelaxedSupernet):
     """Holds every architecture of a cell space in shared weights.
 
     By default all candidates run, weighted by the relaxed architecture parameters; after
@@ -29,28 +29,18 @@ class Supernet(nn.Module):
         edge_weights: Whether each edge has a parameter of its own too; those of a node's inputs
             are normalised by a softmax and multiply its weights (edge normalisation of PC-DARTS,
             Xu et al. 2020).
-
-    Attributes:
-        relaxation: From architecture parameters to weights.
-        architecture_step: Whether the forward is one that architecture parameters learn from.
     """
 
     def __init__(self, space: "CellSpace", body: CellNetwork, edge_weights: bool = False) -> None:
-        super().__init__()
+        shape = (len(space.design.edges), len(space.candidates))
+        super().__init__(dict.fromkeys(space.kinds, shape))
         self.space = space
         self.body = body
-        self.relaxation: Relaxation = Softmax()
-        self.architecture_step = True
-        shape = (len(space.design.edges), len(space.candidates))
-        self.alphas = nn.ParameterDict(
-            {kind: nn.Parameter(1e-3 * torch.randn(shape)) for kind in space.kinds}
-        )
         self.betas = nn.ParameterDict(
             {kind: nn.Parameter(1e-3 * torch.randn(shape[0])) for kind in space.kinds}
             if edge_weights
             else {}
         )
-        self.dropped = _Dropped({kind: shape for kind in space.kinds})
         self._path: EdgeWeights | None = None
         self._left_out: tuple[str, int] | None = None
 
@@ -59,34 +49,13 @@ class Supernet(nn.Module):
         out: Tensor = self.body(x, self._path if self._path is not None else self.edge_weights())
         return out
 
-    def edge_weights(self) -> dict[str, dict[Edge, Any]]:
+    def edge_weights(self) -> dict[str, dict[Edge, Row]]:
         """The relaxed weights, differentiable: kind -> edge -> what a mixed operation takes."""
         edges = self.space.design.edges
-        found: dict[str, dict[Edge, Any]] = {}
-        for kind in self.alphas:
-            parameters = self.parameters_of(kind)
-            if not self.training:
-                found[kind] = dict(zip(edges, self._expected(kind).unbind(0), strict=True))
-                continue
-            drawn = self.relaxation(parameters, architecture=self.architecture_step)
-            values = self._scaled(kind, drawn.values).unbind(0)
-            if drawn.active is None:
-                active = self.dropped.active(kind)
-            else:
-                active = [tuple(sorted(row)) for row in drawn.active.tolist()]
-            if active is None:
-                found[kind] = dict(zip(edges, values, strict=True))
-            else:
-                found[kind] = dict(zip(edges, zip(values, active, strict=True), strict=True))
-        return found
+        return {kind: dict(zip(edges, self.rows(kind), strict=True)) for kind in self.alphas}
 
-    def parameters_of(self, kind: str) -> Tensor:
-        """The parameters [E, K] of a kind of cell, minus infinity where a candidate is dropped."""
-        parameters: Tensor = self.alphas[kind]
-        return parameters.masked_fill(self.dropped[kind], -torch.inf)
-
-    def _scaled(self, kind: str, weights: Tensor) -> Tensor:
-        """Weights times those of their edges, which average one over the inputs of a node."""
+    def scaled(self, kind: str, weights: Tensor) -> Tensor:
+        """Weights times those of their edges, which sum to one over the inputs of a node."""
         if kind not in self.betas:
             return weights
         beta, factors = self.betas[kind], []
@@ -96,8 +65,9 @@ class Supernet(nn.Module):
         # Edges are ordered by their target.
         return weights * torch.cat(factors)[:, None]
 
-    def _expected(self, kind: str) -> Tensor:
-        weights = self._scaled(kind, self.relaxation.expected(self.parameters_of(kind)))
+    def expected(self, kind: str) -> Tensor:
+        """The weights [E, K] without chance; zero on an edge that is left out."""
+        weights = super().expected(kind)
         if self._left_out is not None and self._left_out[0] == kind:
             kept = torch.ones(len(weights), 1, dtype=weights.dtype, device=weights.device)
             kept[self._left_out[1]] = 0
@@ -119,15 +89,11 @@ class Supernet(nn.Module):
 
     def architecture_parameters(self) -> list[nn.Parameter]:
         """The parameters that a gradient strategy turns into an architecture."""
-        return [*self.alphas.values(), *self.betas.values()]
+        return [*super().architecture_parameters(), *self.betas.values()]
 
     def weight_parameters(self) -> list[nn.Parameter]:
         """The shared weights of the network."""
         return list(self.body.parameters())
-
-    def strengths(self) -> dict[str, Tensor]:
-        """The expected weights of each kind as one detached tensor [E, K] on the CPU."""
-        return {kind: self._expected(kind).detach().float().cpu() for kind in self.alphas}
 
     def decode(self) -> Architecture:
         """The architecture that the present weights speak for, by the rule of its space."""
@@ -182,38 +148,3 @@ class Supernet(nn.Module):
         i, j = map(int, parts[3].split("-"))
         candidate = genotype[cell.kind][i, j]
         return ".".join([*parts[:4], "candidates", candidate, *parts[4:]])
-
-
-class _Dropped(nn.Module):
-    """Which candidates of each kind's edges are dropped, as buffers [E, K]."""
-
-    def __init__(self, shapes: Mapping[str, tuple[int, int]]) -> None:
-        super().__init__()
-        for kind, shape in shapes.items():
-            self.register_buffer(kind, torch.zeros(shape, dtype=torch.bool))
-        # Kept, as reading them from a GPU at each step would wait for it.
-        self._active: dict[str, list[tuple[int, ...]] | None] = {}
-        forget: Any = self.register_load_state_dict_post_hook  # untyped in torch
-        forget(_forget)
-
-    def __getitem__(self, kind: str) -> Tensor:
-        return self._buffers[kind]  # type: ignore[return-value]
-
-    def set(self, kind: str, dropped: Tensor) -> None:
-        """Drops the candidates where ``dropped`` [E, K] is true, and no others."""
-        if dropped.all(dim=1).any():
-            raise ValueError("Each edge keeps one candidate at least.")
-        self[kind].copy_(dropped)
-        self._active.clear()
-
-    def active(self, kind: str) -> list[tuple[int, ...]] | None:
-        """The candidates left on each edge; None where none is dropped."""
-        if kind not in self._active:
-            rows = (~self[kind]).tolist()
-            left = [tuple(k for k, kept in enumerate(row) if kept) for row in rows]
-            self._active[kind] = None if all(map(all, rows)) else left
-        return self._active[kind]
-
-
-def _forget(module: _Dropped, _: Any) -> None:
-    module._active.clear()

@@ -89,8 +89,8 @@ def _goal(content: Content) -> dict[str, Any] | None:
     shown = _lines(f"{_capital(name_of(metric))} of the supernet", "epoch", header(metric), lines)
     if shown:
         shown["note"] = (
-            "On the training data that is kept from the weights: all candidates at once, or the decode's "
-            "path alone where the strategy trains paths."
+            "On the training data that is kept from the weights: all candidates at once, "
+            "or the decode's path alone where the strategy trains paths."
         )
     return shown
 

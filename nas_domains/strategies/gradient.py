@@ -48,6 +48,11 @@ class Gradient(Strategy):
     def check(self, space: SearchSpace, objectives: Sequence[Objective]) -> None:
         """See :meth:`Strategy.check`; a cost alone gives a supernet nothing to learn from."""
         super().check(space, objectives)
+        if self.settings.needs_cells and not isinstance(space, CellSpace):
+            raise UsageError(
+                f"The strategy {self.name!r} works on the edges of cells, which the space "
+                f"{space.name!r} does not have: use --strategy darts, gdas or drnas."
+            )
         if objectives[0].metric in COST_METRICS:
             raise UsageError(
                 f"The strategy {self.name!r} cannot make {objectives[0].metric!r} its goal: name "
@@ -173,10 +178,10 @@ class Gradient(Strategy):
     def _warn(self, context: Context) -> None:
         """Says where the decode that counts is mostly candidates without parameters."""
         records = context.history.of(SEARCH)
-        share = records[-1].detail.get("parameter_free")
-        if share is not None and share >= COLLAPSED:
+        share = records[-1].detail["parameter_free"]
+        if share >= COLLAPSED:
             context.reporter.say(
-                f"{share:.0%} of the last decode's edges have no parameters: the search may have "
+                f"{share:.0%} of the last decode has no parameters: the search may have "
                 "collapsed, as DARTS as published does; use --strategy robust, or compare with "
                 "--strategy random."
             )
@@ -187,14 +192,11 @@ class Gradient(Strategy):
         return costs(network, task.input_shape, latency=False)
 
 
-def _parameter_free(space: SearchSpace, architecture: Mapping[str, Any]) -> dict[str, Any]:
+def _parameter_free(space: SearchSpace, choices: Mapping[str, Any]) -> dict[str, Any]:
     """Share of edges without parameters, and most skip connections of one kind of cell."""
-    if not isinstance(space, CellSpace):
-        return {}
-    made = space.architecture(architecture)
-    cells = space.genotype(made).values()
-    edges = sum(len(own) for own in cells)
-    return {
-        "parameter_free": len(space.parameter_free(made)) / max(1, edges),
-        "skips": max(list(own.values()).count("skip_connect") for own in cells),
-    }
+    architecture = space.architecture(choices)
+    found: dict[str, Any] = {"parameter_free": space.parameter_free(architecture)}
+    if isinstance(space, CellSpace):
+        cells = [list(own.values()) for own in space.genotype(architecture).values()]
+        found["skips"] = max(names.count("skip_connect") for names in cells)
+    return found

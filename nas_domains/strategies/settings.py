@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..nn.relaxation import Relaxation, Softmax
 from .parts.regularisers import Regulariser
-from .parts.stop import StopRule
+from .parts.stop import SkipStop, StopRule
 
 __all__ = ["GradientSettings"]
 
@@ -66,3 +66,9 @@ class GradientSettings:
     alpha_weight_decay: float = 1e-3
     epsilon: float = 0.01
     epochs: int = 50
+
+    @property
+    def needs_cells(self) -> bool:
+        """Whether a part works on the edges of cells, not on choices of any kind."""
+        by_edge = self.partial > 1 or self.edge_weights or self.auxiliary or self.perturbation
+        return by_edge or isinstance(self.stop, SkipStop)

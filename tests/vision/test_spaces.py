@@ -185,6 +185,22 @@ def test_arch_str_is_the_benchmarks_form():
     assert space.arch_str(cell) == text
 
 
+def test_parameter_free_is_the_share_of_edges_without_parameters():
+    space = nasbench201()
+    text = "|skip_connect~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|none~2|"
+    assert space.parameter_free(space.from_arch_str(text)) == 5 / 6
+    space = darts(2, 2)
+    skips = {c.name: "skip_connect" for c in space.choices if not c.name.endswith("inputs")}
+    pairs = {c.name: "0,1" for c in space.choices if c.name.endswith("inputs")}
+    assert space.parameter_free(space.architecture(skips | pairs)) == 1
+    assert (
+        space.parameter_free(
+            space.architecture(skips | pairs | {"normal.2.first": "sep_conv_3x3"})
+        )
+        == 15 / 16
+    )
+
+
 def test_arch_str_round_trip():
     space = nasbench201()
     texts = {space.arch_str(cell) for cell in space}
