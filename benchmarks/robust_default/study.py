@@ -1,9 +1,9 @@
 """Which combination of parts the strategy ``robust`` is: gradient searches judged by a table.
 
 Each search trains a reduced NAS-Bench-201 supernet on a few thousand CIFAR-10 images; the cell
-that it finds is looked up in the benchmark's table. Combinations are compared by the table's 12-epoch
-*validation* accuracy (``--judge validation``, the default); the 200-epoch test accuracy is read
-once, for the strategies that are published (``--judge test``, other seeds).
+that it finds is looked up in the benchmark's table. Combinations are compared by the table's
+12-epoch *validation* accuracy (``--judge validation``, the default); the 200-epoch test accuracy
+is read once, for the strategies that are published (``--judge test``, other seeds).
 
     python benchmarks/robust_default/study.py cifar10_5k.npz table.npz --minutes 3 \
         --seeds 0 1 2 3 --configs darts drnas ...
