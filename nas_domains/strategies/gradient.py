@@ -15,11 +15,10 @@ from ..core.errors import UsageError
 from ..core.evaluate import Metrics
 from ..core.history import SEARCH, Record
 from ..core.objective import COST_METRICS, Objective
-from ..core.seeds import derive, generator, seed_all
+from ..core.seeds import derive, seed_all
 from ..core.space import SearchSpace
-from ..core.task import Split
-from ..data.splits import halve
 from ..evaluation.context import Context
+from ..evaluation.halves import search_halves
 from ..evaluation.loop import Meter, learning_rate, run_loop, set_learning_rate
 from ..evaluation.score import costs, evaluate, full_precision
 from ..evaluation.stream import Stream
@@ -294,29 +293,6 @@ class Gradient(Strategy):
         task = context.task
         network = context.space.build(search.supernet.decode(), task.input_shape, task.outputs)
         return costs(network, task.input_shape, latency=False)
-
-
-def search_halves(context: Context) -> tuple[list[int], list[int]]:
-    """The training split in two halves, the same for every strategy of a run."""
-    split = context.task.train
-    labels = _labels(split)
-    if labels is not None:
-        first, second = halve(labels, context.seed, getattr(split, "groups", None))
-        return [int(i) for i in first], [int(i) for i in second]
-    order = torch.randperm(len(split), generator=generator(context.seed, "halves")).tolist()
-    middle = (len(order) + 1) // 2
-    return order[:middle], order[middle:] or order
-
-
-def _labels(split: Split) -> Any:
-    """The label of each sample, or None where there are none to stratify by."""
-    labels = getattr(split, "labels", None)
-    if labels is not None and len(labels) == len(split):
-        return labels
-    try:
-        return [int(split[i][1]) for i in range(len(split))]
-    except (TypeError, ValueError, RuntimeError):
-        return None
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from nas_domains.core.errors import UsageError
 from nas_domains.core.history import Record
 from nas_domains.core.objective import parse_objectives
 from nas_domains.core.task import Task
+from nas_domains.evaluation.halves import search_halves
 from nas_domains.evaluation.select import choose
 from nas_domains.nn.candidates import NORM
 from nas_domains.strategies.gradient import (
@@ -21,7 +22,6 @@ from nas_domains.strategies.gradient import (
     GradientSearch,
     GradientSettings,
     frozen_statistics,
-    search_halves,
     shifted,
 )
 from nas_domains.vision.spaces import darts, nasbench201
