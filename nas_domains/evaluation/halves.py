@@ -1,4 +1,4 @@
-"""The halves of the training split: a supernet's weights learn on one, what selects on the other."""
+"""The halves of the training split: weights learn on one, what selects looks at the other."""
 
 from typing import Any
 
