@@ -29,6 +29,36 @@ class TestDartsSecondOrder(StrategyContract):
         return darts(cells=2, channels=2)
 
 
+class OneShotContract(StrategyContract):
+    budget: ClassVar[str] = "epochs=2,trials=5"
+
+    def make_space(self) -> SearchSpace:
+        return nasbench201(cells=1, channels=2)
+
+
+class TestSpos(OneShotContract):
+    def make_strategy(self) -> Strategy:
+        return presets.spos()
+
+    def make_space(self) -> SearchSpace:
+        return darts(cells=2, channels=2)
+
+
+class TestFairNas(OneShotContract):
+    def make_strategy(self) -> Strategy:
+        return presets.fairnas()
+
+
+class TestOfa(OneShotContract):
+    def make_strategy(self) -> Strategy:
+        return presets.ofa()
+
+
+class TestEnas(OneShotContract):
+    def make_strategy(self) -> Strategy:
+        return presets.enas()
+
+
 class TestRandom(StrategyContract):
     budget: ClassVar[str] = "trials=3,epochs=2"
 
@@ -40,7 +70,16 @@ class TestRandom(StrategyContract):
 
 
 def test_each_registered_strategy_is_tested_here() -> None:
-    tested = {cls().make_strategy().name for cls in (TestDarts, TestDartsSecondOrder, TestRandom)}
+    classes = (
+        TestDarts,
+        TestDartsSecondOrder,
+        TestEnas,
+        TestFairNas,
+        TestOfa,
+        TestRandom,
+        TestSpos,
+    )
+    tested = {cls().make_strategy().name for cls in classes}
     assert {entry.name for entry in strategies} == tested
     for entry in strategies:
         assert strategies.get(entry.name).name == entry.name
