@@ -1,7 +1,7 @@
 """How well a small supernet ranks NAS-Bench-201's cells, by the paths it was trained with.
 
-Trains the shared weights of a reduced NAS-Bench-201 (one cell a stage, 8 channels, images halved to
-16x16) by uniform, fair and sandwich paths with as many steps and one learning rate, scores the
+Trains the shared weights of a reduced NAS-Bench-201 (one cell a stage, 8 channels, images of half
+the sides) by uniform, fair and sandwich paths with as many steps and one learning rate, scores the
 same random cells in each, and prints Kendall's tau against their published accuracy after 200
 epochs: of all cells, and among the best fifth. Steps are equal, work is not: a fair step runs 5
 paths and a sandwich 4, as the seconds say. The rank by parameters is what a supernet must beat.
@@ -9,8 +9,8 @@ paths and a sandwich 4, as the seconds say. The rank by parameters is what a sup
     python benchmarks/rank_nasbench201.py cifar10_5k.npz table.npz --seeds 3 --json rank.json
 
 The data is an ``.npz`` in MedMNIST's layout. The table holds ``arch`` [N, 6], numbers of the names
-in ``ops`` in the order of ``edges`` ("1<-0", ...), and ``test_acc_200ep`` [N, D] in percent for the
-D ``datasets``. A killed study goes on where it was.
+in ``ops`` in the order of ``edges`` ("1<-0", ...), and ``test_acc_200ep`` [N, D] in percent of the
+``datasets``. A killed study goes on where it was.
 """
 
 import argparse
