@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--cells", type=int, default=200, help="cells that are scored")
-    parser.add_argument("--channels", type=int, default=8)
+    parser.add_argument("--space", default="nasbench201:cells=1,channels=8")
     parser.add_argument("--lr", type=float, default=0.05, help="for a batch of 64")
     parser.add_argument("--runs", type=Path, default=Path("runs/rank_nasbench201"))
     parser.add_argument("--json", type=Path, help="write the results")
@@ -167,7 +167,7 @@ def main() -> None:
         sys.exit(f"{options.runs} was begun with other options: name another folder with --runs.")
     kept.write_text(json.dumps(asked), encoding="utf-8")
     task = halved(options.data, options.runs / "images.npz")
-    space = nd.spaces.get("nasbench201", cells=1, channels=options.channels)
+    space = nd.load_space(options.space)
     drawn, truth = cells(options.table, space, options.cells, options.dataset)
     content: dict[str, Any] = {"about": header(), "options": asked, "results": {}}
     for seed in range(options.seeds):

@@ -5,7 +5,7 @@ path that is scored, and paths need different ones (Guo et al. 2020, section 3.4
 So a path's statistics are measured anew before each score, and put back behind it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -32,7 +32,7 @@ def tracking_norms(network: nn.Module) -> list[_BatchNorm]:
 
 
 @torch.no_grad()
-def recalibrate(network: nn.Module, batches: Sequence[Tensor]) -> None:
+def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Measures batch-norm statistics anew: each becomes the mean over the batches.
 
     Norms that the network does not run (those of a supernet's other paths) are reset all the same;
@@ -46,25 +46,22 @@ def recalibrate(network: nn.Module, batches: Sequence[Tensor]) -> None:
     Raises:
         UsageError: No batches.
     """
-    if not batches:
-        raise UsageError(
-            "Batch-norm statistics cannot be measured on no data: give recalibrate at least one "
-            "batch."
-        )
     norms = tracking_norms(network)
     momenta = [norm.momentum for norm in norms]
     was_training = [m for m in network.modules() if m.training]
     # Only norms are in training: dropped paths and units are none of what is scored.
     network.eval()
+    seen = 0
     try:
         for norm in norms:
             norm.train()
             norm.reset_running_stats()
-        for i, x in enumerate(batches):
-            # Batch i weighs 1 / (i + 1), which makes a plain mean of what is otherwise a decaying
-            # one; a momentum of None would do so too, but not for every op that stands for a norm.
+        for seen, x in enumerate(batches, 1):
+            # The last batch weighs 1 / seen, which makes a plain mean of what is otherwise a
+            # decaying one; a momentum of None would do so too, but not for every op that stands
+            # for a norm.
             for norm in norms:
-                norm.momentum = 1 / (i + 1)
+                norm.momentum = 1 / seen
             network(x)
     finally:
         network.eval()
@@ -72,6 +69,11 @@ def recalibrate(network: nn.Module, batches: Sequence[Tensor]) -> None:
             module.training = True
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+    if not seen:
+        raise UsageError(
+            "Batch-norm statistics cannot be measured on no data: give recalibrate at least one "
+            "batch."
+        )
 
 
 @contextmanager
@@ -105,11 +107,16 @@ class SupernetEvaluator(Evaluator):
         self.context, self.supernet = context, supernet
         first, self.second = search_halves(context)
         seed = derive(context.seed, SEARCH, "recalibrate")
-        stream = Stream(context.task.train, context.batch_size, seed, first)
-        number = min(max(1, round(samples / stream.batch_size)), stream.steps_per_epoch)
-        self.batches = [context.to_device(*stream.batch(i))[0] for i in range(number)]
+        self.stream = Stream(context.task.train, context.batch_size, seed, first)
+        wanted = max(1, round(samples / self.stream.batch_size))
+        self.number = min(wanted, self.stream.steps_per_epoch)
         # Measured only where it is asked for: it costs more than all the rest of a score.
         self.latency = any(o.metric == "latency_ms" for o in context.objectives)
+
+    def batches(self) -> Iterator[Tensor]:
+        """The inputs [B, ...] on which statistics are measured, the same for every path."""
+        for i in range(self.number):
+            yield self.context.to_device(*self.stream.batch(i))[0]
 
     def __call__(
         self, architecture: Architecture, fidelity: Fidelity, *, trial: int = 0
@@ -124,7 +131,7 @@ class SupernetEvaluator(Evaluator):
         self.supernet.set_architecture(architecture)
         with kept_statistics(self.supernet):
             with context.accelerator.autocast():
-                recalibrate(self.supernet, self.batches)
+                recalibrate(self.supernet, self.batches())
             metrics = evaluate(self.supernet, task.train, context, self.second)
         network = context.space.build(architecture, task.input_shape, task.outputs)
         return metrics | costs(network.to(context.device), task.input_shape, latency=self.latency)

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +46,8 @@ class OneShotSettings:
     Attributes:
         paths: "uniform", one path a step (Guo et al. 2020); "fair", the paths of a step hold each
             option of a choice once (Chu et al. 2021); "sandwich", the largest, the smallest and
-            some random paths, which learn from the largest (Yu et al. 2020).
+            some random paths, which learn from the largest (Yu et al. 2020); "controller", those
+            of a subclass.
         lr: Peak learning rate for batches of ``lr_batch``; it is scaled linearly to the batch that
             is used (Goyal et al. 2017), as the published batches are large.
         lr_batch: The published batch.
@@ -62,11 +63,11 @@ class OneShotSettings:
         trials: Paths that are scored where no budget is given; with a time, at most.
     """
 
-    paths: str
+    paths: Literal["uniform", "fair", "sandwich", "controller"]
     lr: float
     lr_batch: int
     lr_end: float = 0.0
-    schedule: str = "cosine"
+    schedule: Literal["cosine", "linear"] = "cosine"
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 4e-5
@@ -143,7 +144,7 @@ class PathTraining:
             rate = settings.lr_end + peak * (1 - step / self.steps)
         else:
             rate = settings.lr_end + learning_rate(step, self.steps, peak, 0.0)
-        return rate * self.context.batch_size / settings.lr_batch
+        return rate * self.stream.batch_size / settings.lr_batch
 
     def step(self, step: int) -> None:
         """One step of the loop."""

@@ -86,7 +86,7 @@ def test_a_score_is_that_of_the_extracted_network(context: Context, supernet: Su
     evaluator = SupernetEvaluator(context, supernet)
     for architecture in context.space.sample(3, seed=1):
         network = supernet.extract(architecture)
-        recalibrate(network, evaluator.batches)
+        recalibrate(network, evaluator.batches())
         expected = evaluate(network, context.task.train, context, evaluator.second)
         found = _score(evaluator, architecture)
         for name, value in expected.items():
@@ -135,9 +135,9 @@ def test_scores_are_of_the_second_half_and_statistics_of_the_first(
     assert evaluator.second == second
     images = context.task.train.tensors[0]
     known = {tuple(images[i].flatten().tolist()) for i in first}
-    rows = torch.cat(evaluator.batches).flatten(1).tolist()
+    rows = torch.cat(list(evaluator.batches())).flatten(1).tolist()
     assert len(rows) == len(first) and {tuple(row) for row in rows} == known
-    assert len(SupernetEvaluator(context, supernet, samples=1).batches) == 1
+    assert len(list(SupernetEvaluator(context, supernet, samples=1).batches())) == 1
 
 
 def test_costs_are_of_the_network_that_is_trained_in_the_end(tmp_path: Path) -> None:
