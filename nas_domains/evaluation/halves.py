@@ -1,4 +1,4 @@
-"""The training split in two halves: weights learn on one, what selects learns on the other."""
+"""The halves of the training split: weights learn on one, what selects looks at the other."""
 
 from typing import Any
 
@@ -8,8 +8,6 @@ from ..core.seeds import generator
 from ..core.task import Split
 from ..data.splits import halve
 from .context import Context
-
-__all__ = ["search_halves"]
 
 
 def search_halves(context: Context) -> tuple[list[int], list[int]]:

@@ -8,6 +8,7 @@ from ..core.architecture import Architecture
 from ..core.budget import Budget
 from ..core.evaluate import Evaluator, Fidelity, Metrics
 from ..core.history import SEARCH, Record
+from ..core.limit import Limit
 from ..core.seeds import derive
 from ..evaluation.context import Context
 from ..evaluation.score import costs
@@ -108,10 +109,14 @@ def draw(context: Context, place: str, number: int) -> Architecture:
     Raises:
         UsageError: No architecture keeps the limits, or none was found.
     """
+    rng = np.random.default_rng(derive(context.seed, place, number))
+    return context.space.sample(1, rng, counted_limit(context))[0]
+
+
+def counted_limit(context: Context) -> Limit | None:
+    """The limits among the objectives that draws and mutations keep: those on counted costs."""
     limits = [
         o for o in context.objectives if o.limit is not None and o.metric in ("params", "macs")
     ]
-    rng = np.random.default_rng(derive(context.seed, place, number))
     space, task = context.space, context.task
-    limit = space.limit(limits, task.input_shape, task.outputs) if limits else None
-    return space.sample(1, rng, limit)[0]
+    return space.limit(limits, task.input_shape, task.outputs) if limits else None

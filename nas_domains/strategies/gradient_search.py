@@ -16,6 +16,7 @@ from ..evaluation.halves import search_halves
 from ..evaluation.loop import Meter, Stateful, learning_rate, set_learning_rate
 from ..evaluation.score import evaluate, full_precision
 from ..evaluation.stream import Stream
+from ..evaluation.supernet import kept_statistics, recalibrate
 from ..evaluation.train import augmented, training_loss
 from ..nn.candidates import NORM
 from ..nn.supernet import Supernet
@@ -72,6 +73,8 @@ class GradientSearch:
         self.train_stream = Stream(task.train, size, derive(seed, SEARCH, "weights"), first)
         self.val_stream = Stream(task.train, size, derive(seed, SEARCH, "alphas"), self.second)
         self.meter = Meter()
+        # Batches on which the statistics of a path are measured before it is scored.
+        self.measured = min(8, self.train_stream.steps_per_epoch)
         limits = [o for o in context.objectives if o.limit is not None]
         self.rows = {
             o.metric: CostRows(cast(Any, space), o.metric, task.input_shape, task.outputs)
@@ -223,11 +226,16 @@ class GradientSearch:
             architecture: That path.
             indices: The samples that count.
         """
-        if self.supernet.relaxation.samples:
-            self.supernet.set_architecture(architecture)
+        split, judged = self.context.task.train, indices or self.second
+        if not self.supernet.relaxation.samples or architecture is None:
+            return evaluate(self.supernet, split, self.context, judged)
+        self.supernet.set_architecture(architecture)
         try:
-            split = self.context.task.train
-            return evaluate(self.supernet, split, self.context, indices or self.second)
+            # The running statistics are those of all paths together.
+            with kept_statistics(self.supernet):
+                batches = (self.train_stream.batch(i) for i in range(self.measured))
+                recalibrate(self.supernet, (self.context.to_device(*b)[0] for b in batches))
+                return evaluate(self.supernet, split, self.context, judged)
         finally:
             self.supernet.set_architecture(None)
 

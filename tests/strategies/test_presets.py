@@ -75,6 +75,38 @@ class TestProxyless(Cells):
     make_strategy = staticmethod(presets.proxyless)
 
 
+class TestRobust(Cells):
+    make_strategy = staticmethod(presets.robust)
+
+
+class OneShotContract(StrategyContract):
+    """A one-shot strategy."""
+
+    budget: ClassVar[str] = "epochs=2,trials=5"
+
+    def make_space(self) -> SearchSpace:
+        return nasbench201(cells=1, channels=2)
+
+
+class TestSpos(OneShotContract):
+    make_strategy = staticmethod(presets.spos)
+
+    def make_space(self) -> SearchSpace:
+        return darts(cells=2, channels=2)
+
+
+class TestFairNas(OneShotContract):
+    make_strategy = staticmethod(presets.fairnas)
+
+
+class TestOfa(OneShotContract):
+    make_strategy = staticmethod(presets.ofa)
+
+
+class TestEnas(OneShotContract):
+    make_strategy = staticmethod(presets.enas)
+
+
 class TestRandom(StrategyContract):
     budget: ClassVar[str] = "trials=3,epochs=2"
 
