@@ -82,10 +82,10 @@ def search(
     reporter = Reporter(quiet)
     name = strategy
     if strategy == "auto":
-        name = "darts" if made_space.has_supernet else "random"
+        name = "darts" if made_space.mixes else "random"
         reporter.say(
             f"Strategy: {name} (the space {made_space.name!r} "
-            f"{'has a' if made_space.has_supernet else 'has no'} supernet)"
+            f"{'has a' if made_space.mixes else 'has no'} supernet of mixed operations)"
         )
     config: dict[str, Any] = {
         "space": space if isinstance(space, str) else space.name,

@@ -35,6 +35,7 @@ class CellSpace(SearchSpace):
     """
 
     has_supernet = True
+    mixes = True
 
     def __init__(
         self,

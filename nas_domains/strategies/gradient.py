@@ -209,6 +209,11 @@ class Gradient(Strategy):
     def check(self, space: SearchSpace, objectives: Sequence[Objective]) -> None:
         """See :meth:`Strategy.check`; a cost alone gives a supernet nothing to learn from."""
         super().check(space, objectives)
+        if not space.mixes:
+            raise UsageError(
+                f"The strategy {self.name!r} trains architecture parameters, which the supernet of "
+                f"the space {space.name!r} does not have: use --strategy random."
+            )
         if objectives[0].metric in COST_METRICS:
             raise UsageError(
                 f"The strategy {self.name!r} cannot make {objectives[0].metric!r} its goal: name "
