@@ -142,7 +142,8 @@ class MobileNetwork(nn.Module):
 def elastic_network(frame: Frame, stages: Stages, c_in: int, outputs: int) -> MobileNetwork:
     """The network whose elastic layers are as large as the given sizes.
 
-    Convolutions start as in He et al. 2015 (arXiv 1502.01852, fan-out).
+    Convolutions start as in He et al. 2015 (arXiv 1502.01852, fan-in), which keeps the scale of
+    depthwise ones too.
 
     Args:
         frame: What does not depend on the sizes.
@@ -167,7 +168,7 @@ def elastic_network(frame: Frame, stages: Stages, c_in: int, outputs: int) -> Mo
     )
     for module in network.modules():
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
     lay_out(network)
     return network
 

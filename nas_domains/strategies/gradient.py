@@ -211,8 +211,8 @@ class Gradient(Strategy):
         super().check(space, objectives)
         if not space.mixes:
             raise UsageError(
-                f"The strategy {self.name!r} trains architecture parameters, which the supernet of "
-                f"the space {space.name!r} does not have: use --strategy random."
+                f"The strategy {self.name!r} trains architecture parameters, which the supernet "
+                f"of the space {space.name!r} does not have: use --strategy random."
             )
         if objectives[0].metric in COST_METRICS:
             raise UsageError(

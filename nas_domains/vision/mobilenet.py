@@ -24,9 +24,10 @@ class MobileNet(SearchSpace):
     """Stages of inverted residuals, after MobileNetV3 and Once-for-all (Cai et al. 2020).
 
     Each stage has a width (``stage1.width``, the channels between its blocks) and a depth
-    (``stage1.depth``); each block an expansion (``stage1.block1.expansion``, the channels inside as
-    a multiple of those that come in), a kernel and squeeze and excitation or not. A block beyond
-    the depth has no choices. Options ascend, so an architecture of first options is the smallest.
+    (``stage1.depth``); each block an expansion (``stage1.block1.expansion``, the channels inside
+    as a multiple of those that come in), a kernel, and squeeze and excitation or not. A block
+    beyond the depth has no choices. Options ascend, so an architecture of first options is the
+    smallest.
     See :func:`mobilenet` for the arguments.
     """
 
@@ -154,7 +155,7 @@ def mobilenet(
         UsageError: A size that is no number above 0, a number twice, an even kernel, or strides
             that are not one for each stage.
     """
-    config = {
+    config: dict[str, Any] = {
         "channels": _numbers("channels", channels),
         "strides": _numbers("strides", strides),
         "widths": _options("widths", widths, fractions=True),

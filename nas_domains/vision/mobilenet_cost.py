@@ -12,6 +12,7 @@ from ..core.architecture import Option
 from ..core.limit import CostTable
 from ..hardware.cost import count_params, counted, macs_of
 from ..nn.elastic.base import plain
+from ..nn.elastic.conv import ElasticConv
 from ..nn.mobile import BlockSize, elastic_block, plain_network
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ def tables(
     The smallest network is counted as a whole, and each part of a block for each size that it may
     have. What a kernel or squeeze and excitation adds depends on the block's expansion.
 
-    The tables are exact where a stage has one width. With several a block costs a product of widths
-    and expansion, which is no sum: then a width adds what it does beside the smallest of all else.
-    As each size costs the more the larger the others are, the sum is a lower bound.
+    The tables are exact where a stage has one width. With several a block costs a product of
+    widths and expansion, which is no sum: then a width adds what it does beside the smallest of
+    all else. As each size costs the more the larger the others are, the sum is a lower bound.
 
     Args:
         space: The space.
@@ -114,9 +115,11 @@ def _blocks(
         least = _costs(block.expand, size.c_in, sides)
         for name, cost in _costs(block.project, size.inner, after).items():
             least[name] += cost
+        convolution = block.depthwise[0]
+        assert isinstance(convolution, ElasticConv)
         found = {}
         for kernel in kernels:
-            block.depthwise[0].activate(c_in=size.inner, c_out=size.inner, kernel=kernel)
+            convolution.activate(c_in=size.inner, c_out=size.inner, kernel=kernel)
             found[kernel] = _costs(block.depthwise, size.inner, sides)
         first_kernel = found[kernels[0]]
         return _Parts(

@@ -81,6 +81,8 @@ def test_a_hundred_extracted_networks_compute_what_the_supernet_does(trained):
             with torch.no_grad():
                 mine, theirs = (n.train(training)(x) for n in (trained, network))
             assert (mine - theirs).abs().max() < 1e-10, (number, training)
+        if number % 10:
+            continue
         state = network.state_dict()
         for name, value in trained.extract(architecture).state_dict().items():
             assert (value - state[name]).abs().max() < 1e-10, (number, name)
@@ -205,7 +207,7 @@ def test_a_block_beyond_the_depth_has_no_choices():
             assert deep == (architecture[f"{stage}.depth"] == 2)
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=5, deadline=None, derandomize=True)
 @given(
     sides=st.tuples(st.integers(1, 20), st.integers(1, 20)),
     strides=st.tuples(st.integers(1, 3), st.integers(1, 3)),

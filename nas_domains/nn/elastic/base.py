@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ...core.errors import UsageError
 
@@ -81,6 +81,13 @@ def check_sizes(layer: str, **sizes: int) -> None:
     for name, size in sizes.items():
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise UsageError(f"{name}={size!r} of {layer} must be a whole number > 0.")
+
+
+def filled(layer: nn.Module, tensors: Mapping[str, Tensor | None]) -> nn.Module:
+    """A layer made on torch's device "meta" with copies of these parameters and buffers."""
+    state = {name: t.detach().clone() for name, t in tensors.items() if t is not None}
+    layer.load_state_dict(state, assign=True)
+    return layer
 
 
 def plain(module: nn.Module) -> nn.Module:

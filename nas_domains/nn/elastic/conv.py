@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ...core.errors import UsageError
 from ..candidates import CONV, check_dims
-from .base import Elastic, check_sizes
+from .base import Elastic, check_sizes, filled
 
 _CONVOLVE: dict[int, Any] = {
     1: nn.functional.conv1d,
@@ -93,8 +93,7 @@ class ElasticConv(Elastic):
     def extract(self) -> nn.Module:
         """The plain convolution; see :meth:`Elastic.extract`."""
         weight, bias = self.weights()
-        layer: Any = nn.utils.skip_init(
-            CONV[self.dims],
+        layer = CONV[self.dims](
             self.active["c_in"],
             self.active["c_out"],
             self.active["kernel"],
@@ -102,13 +101,9 @@ class ElasticConv(Elastic):
             padding=self.active["kernel"] // 2,
             groups=self.active["c_in"] if self.depthwise else 1,
             bias=bias is not None,
-            device=weight.device,
-            dtype=weight.dtype,
+            device="meta",
         )
-        state = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
-        layer.load_state_dict(state)
-        plain_layer: nn.Module = layer.train(self.training)
-        return plain_layer
+        return filled(layer, {"weight": weight, "bias": bias}).train(self.training)
 
 
 def _check_shape(sizes: Mapping[str, int], depthwise: bool) -> None:

@@ -1,10 +1,8 @@
 """An elastic linear layer: input and output width."""
 
-from typing import Any
-
 from torch import Tensor, nn
 
-from .base import Elastic, check_sizes
+from .base import Elastic, check_sizes, filled
 
 
 class ElasticLinear(Elastic):
@@ -39,15 +37,6 @@ class ElasticLinear(Elastic):
     def extract(self) -> nn.Module:
         """The plain linear layer; see :meth:`Elastic.extract`."""
         weight, bias = self.weights()
-        layer: Any = nn.utils.skip_init(
-            nn.Linear,
-            self.active["c_in"],
-            self.active["c_out"],
-            bias=bias is not None,
-            device=weight.device,
-            dtype=weight.dtype,
-        )
-        state = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
-        layer.load_state_dict(state)
-        plain_layer: nn.Module = layer.train(self.training)
-        return plain_layer
+        c_out, c_in = weight.shape
+        layer = nn.Linear(c_in, c_out, bias is not None, device="meta")
+        return filled(layer, {"weight": weight, "bias": bias}).train(self.training)

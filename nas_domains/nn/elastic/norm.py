@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..candidates import NORM, check_dims
-from .base import Elastic, check_sizes
+from .base import Elastic, check_sizes, filled
 
 
 class ElasticNorm(Elastic):
@@ -58,10 +58,7 @@ class ElasticNorm(Elastic):
     def extract(self) -> nn.Module:
         """The plain batch norm; see :meth:`Elastic.extract`."""
         channels = self.active["channels"]
-        layer: nn.Module = NORM[self.dims](channels, **self.options)
+        layer = NORM[self.dims](channels, **self.options, device="meta")
         state = self.whole.state_dict()
-        tensors = [*self.whole.parameters(), *self.whole.buffers()]
-        for tensor in tensors[:1]:
-            layer.to(device=tensor.device, dtype=tensor.dtype)
-        layer.load_state_dict({k: v[:channels] if v.dim() else v for k, v in state.items()})
-        return layer.train(self.training)
+        own = {name: t[:channels] if t.dim() else t for name, t in state.items()}
+        return filled(layer, own).train(self.training)
