@@ -17,6 +17,7 @@ from .core.space import SearchSpace
 from .core.space_text import load_space
 from .core.task import Task, load_task
 from .evaluation.context import resolve_device, resolve_precision
+from .nn.cell_space import CellSpace
 from .nn.model_space import Model, space_of
 from .work import Work
 
@@ -84,11 +85,8 @@ def search(
     reporter = Reporter(quiet)
     name = strategy
     if strategy == "auto":
-        name = "darts" if made_space.has_supernet else "random"
-        reporter.say(
-            f"Strategy: {name} (the space {made_space.name!r} "
-            f"{'has a' if made_space.has_supernet else 'has no'} supernet)"
-        )
+        name, why = automatic(made_space)
+        reporter.say(f"Strategy: {name} (the space {made_space.name!r} {why})")
     config: dict[str, Any] = {
         "space": space if isinstance(space, str) else made_space.name,
         "space_config": dict(made_space.config),
@@ -136,6 +134,17 @@ def search(
         raise
     finally:
         run.unlock()
+
+
+def automatic(space: SearchSpace) -> tuple[str, str]:
+    """The strategy that "auto" takes for a space, and why."""
+    if isinstance(space, CellSpace):
+        return "robust", "has a supernet of cells"
+    if space.mixes:
+        return "darts", "has a supernet that mixes its candidates"
+    if space.has_supernet:
+        return "ofa", "has a supernet that runs one architecture at a time"
+    return "random", "has no supernet"
 
 
 def resume(

@@ -49,11 +49,17 @@ class SearchSpace:
         choices: The decisions; a parent stands before its children.
         config: Sizes and other settings, JSON-able; part of the fingerprint.
 
+    Attributes:
+        has_supernet: Whether its networks share the weights of a supernet.
+        mixes: Whether that supernet can run all candidates at once, weighed by architecture
+            parameters; otherwise it runs one architecture at a time.
+
     Raises:
         UsageError: No choices, a name or option twice, or a parent that does not stand before.
     """
 
     has_supernet = False
+    mixes = False
 
     def __init__(
         self, name: str, choices: Sequence[Choice], config: Mapping[str, Any] | None = None

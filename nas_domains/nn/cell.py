@@ -22,6 +22,13 @@ EdgeWeights = Mapping[str, Mapping[Edge, Any]]
 """Kind of cell -> edge -> what a mixed operation takes as weights; an absent edge is left out."""
 
 
+def lay_out(network: nn.Module) -> None:
+    """Brings the weights of images' and volumes' convolutions into channels-last."""
+    for parameter in network.parameters():
+        if parameter.dim() in LAYOUTS:
+            parameter.data = parameter.data.contiguous(memory_format=LAYOUTS[parameter.dim()])
+
+
 @dataclass(frozen=True)
 class Design:
     """What all cells of a space have in common.
@@ -154,9 +161,7 @@ class CellNetwork(nn.Module):
         self.cells = nn.ModuleList(cells)
         self.head = head
         self.classifier = nn.Linear(features, outputs)
-        for parameter in self.parameters():
-            if parameter.dim() in LAYOUTS:
-                parameter.data = parameter.data.contiguous(memory_format=LAYOUTS[parameter.dim()])
+        lay_out(self)
 
     def forward(self, x: Tensor, weights: EdgeWeights | None = None) -> Tensor:
         """[B, C, ...] -> [B, outputs]."""

@@ -36,6 +36,7 @@ class CellSpace(SearchSpace):
     """
 
     has_supernet = True
+    mixes = True
 
     def __init__(
         self,

@@ -47,6 +47,7 @@ class ModelSpace(SearchSpace):
     """
 
     has_supernet = True
+    mixes = True
 
     def __init__(self, model: Model, name: str | None = None) -> None:
         self._make = _maker(model)

@@ -48,6 +48,11 @@ class Gradient(Strategy):
     def check(self, space: SearchSpace, objectives: Sequence[Objective]) -> None:
         """See :meth:`Strategy.check`; a cost alone gives a supernet nothing to learn from."""
         super().check(space, objectives)
+        if not space.mixes:
+            raise UsageError(
+                f"The strategy {self.name!r} trains architecture parameters, which the supernet "
+                f"of the space {space.name!r} does not have: use --strategy ofa or spos."
+            )
         if self.settings.needs_cells and not isinstance(space, CellSpace):
             raise UsageError(
                 f"The strategy {self.name!r} works on the edges of cells, which the space "

@@ -1,14 +1,14 @@
 """The contract tests that every search space inherits.
 
-    class TestMySpace(SupernetContract):
+    class TestMySpace(NetworkContract):
         input_shapes = ((3, 9, 7), (1, 8, 8))
 
         def make_space(self) -> SearchSpace:
             return my_space(cells=2, channels=4)
 
 `SpaceContract` is for spaces that build no modules, `NetworkContract` for those that build plain
-networks, `SupernetContract` for those whose networks also share weights; a space with more than
-its contract asks for fails. Needs the extra ``test``.
+networks; for those whose networks also share weights see :mod:`nas_domains.testing.supernets`. A
+space that can do more than its contract tests fails. Needs the extra ``test``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
 from functools import cache
 from typing import Any, ClassVar
 
@@ -32,9 +31,8 @@ from nas_domains.core.architecture import Architecture
 from nas_domains.core.errors import UsageError
 from nas_domains.core.space import PATH_BITS, SearchSpace
 from nas_domains.hardware.cost import counted
-from nas_domains.nn.cell_space import CellSpace
 
-__all__ = ["NetworkContract", "SpaceContract", "SupernetContract", "assert_uniform"]
+__all__ = ["NetworkContract", "SpaceContract", "assert_uniform"]
 
 _FINGERPRINTS = """
 import importlib, json, operator, sys
@@ -95,10 +93,12 @@ class SpaceContract:
     Attributes:
         samples: Architectures looked at by each test.
         enumerable: Largest size of a space that is enumerated and tested for uniform draws.
+        covers: What a space may do that is tested here.
     """
 
     samples: ClassVar[int] = 40
     enumerable: ClassVar[int] = 400
+    covers: ClassVar[frozenset[str]] = frozenset()
 
     def make_space(self) -> SearchSpace:
         """The space under test; called anew by each test, and in another process."""
@@ -120,10 +120,13 @@ class SpaceContract:
         return space.sample(self.samples, seed=3)
 
     def test_contract_covers_what_the_space_can_do(self, space: SearchSpace) -> None:
-        if space.has_supernet:
-            assert isinstance(self, SupernetContract)
-        elif type(space).build is not SearchSpace.build:
-            assert isinstance(self, NetworkContract)
+        can = {
+            "networks": type(space).build is not SearchSpace.build,
+            "supernet": space.has_supernet,
+            "mixed": space.mixes,
+        }
+        missing = {name for name, does in can.items() if does} - self.covers
+        assert not missing, f"inherit the contract that tests {missing}"
 
     def test_size_is_exact(self, space: SearchSpace, architectures: list[Architecture]) -> None:
         if space.size() <= self.enumerable:
@@ -254,6 +257,7 @@ class NetworkContract(SpaceContract):
         networks: Architectures that are built by each test.
     """
 
+    covers: ClassVar[frozenset[str]] = frozenset({"networks"})
     input_shapes: ClassVar[tuple[tuple[int, ...], ...]]
     outputs: ClassVar[int] = 3
     networks: ClassVar[int] = 3
@@ -316,84 +320,3 @@ class NetworkContract(SpaceContract):
                 gradient = parameter.grad
                 assert gradient is not None, f"no gradient reaches {name}"
                 assert gradient.isfinite().all() and gradient.any(), name
-
-
-class SupernetContract(NetworkContract):
-    """Base of the tests of a space whose networks share the weights of a supernet."""
-
-    def one_hot_strengths(
-        self, space: SearchSpace, architecture: Architecture
-    ) -> Mapping[str, Tensor]:
-        """Strengths, as a supernet gives them, that speak for one architecture alone."""
-        assert isinstance(space, CellSpace), "override one_hot_strengths for this kind of space"
-        names = list(space.candidates)
-        strengths = {
-            kind: torch.zeros(len(space.design.edges), len(names)) for kind in space.kinds
-        }
-        for kind, edges in space.genotype(architecture).items():
-            for edge, name in edges.items():
-                strengths[kind][space.design.edges.index(edge), names.index(name)] = 1
-        return strengths
-
-    @pytest.fixture
-    def supernet(self, space: SearchSpace) -> Any:
-        """A supernet of the space for the first input shape, from fixed random weights."""
-        torch.manual_seed(0)
-        return space.supernet(self.input_shapes[0], self.outputs)
-
-    def test_supernet_runs_one_architecture_bit_for_bit(
-        self, supernet: Any, architectures: list[Architecture]
-    ) -> None:
-        for architecture in architectures[: self.networks]:
-            network = supernet.extract(architecture)
-            supernet.set_architecture(architecture)
-            # Training first, so that the running statistics of evaluation are not the initial.
-            for seed, training in enumerate((True, True, False)):
-                x = self.inputs(self.input_shapes[0], seed)
-                mine = supernet.train(training)(x)
-                assert torch.equal(mine, network.train(training)(x))
-            state = network.state_dict()
-            for name, value in supernet.extract(architecture).state_dict().items():
-                assert torch.equal(value, state[name]), name
-
-    def test_extracted_network_shares_no_memory(
-        self, supernet: Any, architectures: list[Architecture]
-    ) -> None:
-        before = {name: value.clone() for name, value in supernet.state_dict().items()}
-        network = supernet.extract(architectures[0])
-        for value in network.state_dict().values():
-            value.add_(1)
-        for name, value in supernet.state_dict().items():
-            assert torch.equal(value, before[name]), name
-
-    def test_gradient_reaches_architecture_parameters(self, supernet: Any) -> None:
-        scores = supernet(self.inputs(self.input_shapes[0]))
-        scores.backward(self.inputs(tuple(scores.shape[1:]), seed=1))
-        parameters = supernet.architecture_parameters()
-        assert parameters
-        for parameter in parameters:
-            assert parameter.grad is not None and parameter.grad.isfinite().all()
-            assert parameter.grad.flatten(1).any(dim=1).all(), "a row without gradient"
-
-    def test_parameters_are_architecture_or_weights(self, supernet: Any) -> None:
-        split = [*supernet.architecture_parameters(), *supernet.weight_parameters()]
-        assert Counter(map(id, split)) == Counter(map(id, supernet.parameters()))
-
-    def test_decode_takes_the_candidates_with_all_weight(
-        self, space: SearchSpace, architectures: list[Architecture]
-    ) -> None:
-        decoder: Any = space
-        for architecture in architectures:
-            strengths = self.one_hot_strengths(space, architecture)
-            assert decoder.decode(strengths) == architecture
-
-    def test_no_architecture_goes_back_to_all(
-        self, supernet: Any, architectures: list[Architecture]
-    ) -> None:
-        x = self.inputs(self.input_shapes[0])
-        supernet.eval()
-        before = supernet(x)
-        supernet.set_architecture(architectures[0])
-        assert not torch.equal(supernet(x), before)
-        supernet.set_architecture(None)
-        assert torch.equal(supernet(x), before)

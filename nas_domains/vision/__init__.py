@@ -2,12 +2,13 @@
 
 from ..core import registry as _registry
 
-for _name, _summary in (
-    ("darts", "two kinds of cells, 8 candidates, 2 inputs a node (Liu et al. 2019)"),
-    ("nasbench201", "one kind of cell, 5 candidates on 6 edges (Dong & Yang 2020)"),
+for _name, _module, _summary in (
+    ("darts", "spaces", "two kinds of cells, 8 candidates, 2 inputs a node (Liu et al. 2019)"),
+    ("nasbench201", "spaces", "one kind of cell, 5 candidates on 6 edges (Dong & Yang 2020)"),
+    ("mobilenet", "mobilenet", "elastic stages of inverted residuals (Cai et al. 2020)"),
 ):
     _registry.spaces.register(
-        _name, f"nas_domains.vision.spaces:{_name}", _summary, domain="vision"
+        _name, f"nas_domains.vision.{_module}:{_name}", _summary, domain="vision"
     )
 
 for _name, _summary in (

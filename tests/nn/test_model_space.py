@@ -10,7 +10,7 @@ from torch import nn
 from nas_domains.hardware.cost import count_params
 from nas_domains.nn.model_space import ModelSpace, space_of
 from nas_domains.nn.one_of import OneOf
-from nas_domains.testing.spaces import SupernetContract
+from nas_domains.testing.supernets import MixedSupernetContract
 from nas_domains.vision.spaces import nasbench201
 from tests.core.refusal import refused
 
@@ -42,7 +42,7 @@ class Net(nn.Module):
         return self.head(x)
 
 
-class ModelContract(SupernetContract):
+class ModelContract(MixedSupernetContract):
     def one_hot_strengths(self, space, architecture):
         strengths = {k: torch.zeros(len(names), int(k)) for k, names in space.kinds.items()}
         options = {choice.name: choice.options for choice in space.choices}

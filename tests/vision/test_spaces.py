@@ -7,13 +7,13 @@ import torch
 import nas_domains.vision  # noqa: F401
 from nas_domains.core.space_text import load_space
 from nas_domains.hardware.cost import count_macs, count_params
-from nas_domains.testing.spaces import SupernetContract
+from nas_domains.testing.supernets import MixedSupernetContract
 from nas_domains.vision.spaces import darts, nasbench201
 from tests.conftest import SHARED, needs_shared
 from tests.core.refusal import refused
 
 
-class TestDarts(SupernetContract):
+class TestDarts(MixedSupernetContract):
     input_shapes = ((3, 9, 7), (1, 8, 8), (2, 5, 1))
     samples = 30
 
@@ -24,7 +24,7 @@ class TestDarts(SupernetContract):
         return darts(cells=2, channels=5)
 
 
-class TestDartsDeeper(SupernetContract):
+class TestDartsDeeper(MixedSupernetContract):
     """Another depth for the network than for its supernet."""
 
     input_shapes = ((1, 7, 7),)
@@ -38,7 +38,7 @@ class TestDartsDeeper(SupernetContract):
         return darts(cells=4, channels=2, supernet_cells=3)
 
 
-class TestNasBench201(SupernetContract):
+class TestNasBench201(MixedSupernetContract):
     input_shapes = ((3, 9, 7), (1, 8, 8), (2, 5, 1))
     networks = 8
 
@@ -76,7 +76,7 @@ def test_sizes_are_those_of_the_papers():
         ("nasbench201:channels=0", ("channels=0",)),
         ("nasbench201:supernet_channels=0", ("supernet_channels=0",)),
         ("dart", ("'dart'", "did you mean 'darts'")),
-        ("", ("''", "darts, nasbench201")),
+        ("", ("''", "darts, mobilenet, nasbench201")),
     ],
 )
 def test_bad_sizes_are_refused(text, names):

@@ -1,0 +1,1 @@
+"""Elastic layers: their weights hold the weights of all their smaller versions."""
