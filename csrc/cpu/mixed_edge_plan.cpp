@@ -96,11 +96,13 @@ Shape make_shape(const Tensor& x, int64_t stride) {
   s.pack = std::max<int64_t>(1, LANES / s.channels);
   s.groups = (s.batch + s.pack - 1) / s.pack;
   s.blocks = (s.channels + LANES - 1) / LANES;
-  // Some 32 pixels; all of an image that is not much larger.
-  s.rows = s.out_pixels() <= 56 ? s.out_height : std::max<int64_t>(1, 32 / s.out_width);
-  s.rows = std::min(s.rows, s.out_height);
   const size_t bytes = x.scalar_type() == ScalarType::Double ? 8 : 4;
   s.narrow = s.channels < LANES && LANES % s.channels == 0 && s.channels <= vector_lanes(bytes);
+  // Some 32 pixels, more where a pixel is a single block and costs little; all of an image that is
+  // not much larger.
+  const int64_t pixels = s.narrow ? 128 : 32;
+  s.rows = s.out_pixels() <= 56 ? s.out_height : std::max<int64_t>(1, pixels / s.out_width);
+  s.rows = std::min(s.rows, s.out_height);
   return s;
 }
 
