@@ -108,7 +108,7 @@ def _parameter_free(records: Sequence[Record]) -> dict[str, Any] | None:
     if shown:
         shown["note"] = (
             "A share that rises towards all edges is the collapse of DARTS: such cells skip and "
-            "pool, and learn little. The strategy robust does not."
+            "pool, and learn little."
         )
     return shown
 
