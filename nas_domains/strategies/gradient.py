@@ -187,8 +187,8 @@ class Gradient(Strategy):
         if share >= COLLAPSED:
             context.reporter.say(
                 f"{share:.0%} of the last decode has no parameters: the search may have "
-                "collapsed, as DARTS as published does; use another of the gradient strategies, such "
-                "as robust or drnas, and compare with --strategy random."
+                "collapsed, as DARTS as published does; use another gradient strategy, such as "
+                "robust or drnas, and compare with --strategy random."
             )
 
     def _costs(self, context: Context, search: GradientSearch) -> Metrics:
