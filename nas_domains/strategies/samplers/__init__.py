@@ -1,0 +1,1 @@
+"""Samplers: Optuna samplers that propose whole architectures of a space."""
