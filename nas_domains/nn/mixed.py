@@ -51,8 +51,9 @@ class MixedOp(nn.Module):
                 f"{channels} channels cannot be cut into {partial} partial shares: use channels "
                 f"that are a multiple of {partial}."
             )
-        self.stride, self.partial = stride, partial
+        self.stride, self.partial, self.dims = stride, partial, dims
         self.share = channels // partial
+        self.makers = dict(candidates)
         self.candidates = nn.ModuleDict(
             {name: make(self.share, stride, False, dims) for name, make in candidates.items()}
         )
@@ -67,6 +68,13 @@ class MixedOp(nn.Module):
         self._places: dict[tuple[int, ...], Tensor] = {}
         # Made for all candidates at once; for fewer when they are first asked for.
         self._fused = {self._all: fuse(list(self.candidates.values()), stride)}
+
+    def with_partial(self, partial: int) -> "MixedOp":
+        """A new edge of the same kind whose channels are cut into so many shares."""
+        channels = self.share * self.partial
+        edge = MixedOp(self.makers, channels, self.stride, self.dims, partial)
+        edge.auxiliary, edge.fuses = self.auxiliary, self.fuses
+        return edge
 
     @property
     def fused(self) -> FusedEdge | None:

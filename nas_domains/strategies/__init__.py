@@ -8,6 +8,11 @@ for _name, _attribute, _summary in (
     ("pc-darts", "pc_darts", "a quarter of the channels, edge weights (Xu et al. 2020)"),
     ("gdas", "gdas", "one candidate an edge, by hard Gumbel (Dong & Yang 2019)"),
     ("drnas", "drnas", "Dirichlet weights near their prior (Chen et al. 2021)"),
+    (
+        "drnas-progressive",
+        "drnas_progressive",
+        "the same with partial channels that grow and candidates that are dropped",
+    ),
     ("beta-darts", "beta_darts", "decay of the parameters' log sum exp (Ye et al. 2022)"),
     ("sdarts", "sdarts", "weights learn under random noise (Chen & Hsieh 2020)"),
     ("darts-pt", "darts_pt", "the candidate that is missed most stays (Wang et al. 2021)"),

@@ -19,6 +19,7 @@ from ..evaluation.stream import Stream
 from ..evaluation.supernet import kept_statistics, recalibrate
 from ..evaluation.train import augmented, training_loss
 from ..nn.candidates import NORM
+from ..nn.growth import embedded, grow
 from ..nn.supernet import Supernet
 from .parts.regularisers import CostRows, ExpectedCost, Regulariser
 from .parts.selection import decode_within
@@ -52,14 +53,10 @@ class GradientSearch:
         self.supernet = cast(Supernet, space.supernet(task.input_shape, task.outputs, **options))
         self.supernet.relaxation = settings.relaxation()
         self.supernet.to(context.device)
+        self.partial = settings.partial
         self.weights = self.supernet.weight_parameters()
         self.alphas = self.supernet.architecture_parameters()
-        self.optimizer = torch.optim.SGD(
-            self.weights,
-            lr=settings.lr,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-        )
+        self.optimizer = self._weight_optimizer()
         self.alpha_optimizer = torch.optim.Adam(
             self.alphas,
             lr=settings.alpha_lr
@@ -85,6 +82,12 @@ class GradientSearch:
         if limits:
             self.regularisers.append(ExpectedCost(self.rows, limits))
 
+    def _weight_optimizer(self) -> torch.optim.SGD:
+        s = self.settings
+        return torch.optim.SGD(
+            self.weights, lr=s.lr, momentum=s.momentum, weight_decay=s.weight_decay
+        )
+
     def step(self, step: int) -> None:
         """One architecture step on the second half, then one weight step on the first."""
         settings, share = self.settings, step / self.steps
@@ -93,6 +96,9 @@ class GradientSearch:
         )
         set_learning_rate(self.optimizer, rate)
         self.advance(share)
+        for at, shares in settings.grow:
+            if step == int(at * self.steps):
+                self._grow(shares)
         for at, candidates in settings.shrink:
             if step == int(at * self.steps):
                 self._shrink(candidates)
@@ -197,11 +203,24 @@ class GradientSearch:
 
     def state(self) -> dict[str, Stateful]:
         """What a checkpoint keeps."""
+        return {"search": self}
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
         return {
-            "supernet": self.supernet,
-            "optimizer": self.optimizer,
-            "alpha_optimizer": self.alpha_optimizer,
+            "partial": self.partial,
+            "supernet": self.supernet.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "alpha_optimizer": self.alpha_optimizer.state_dict(),
         }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """From a checkpoint; the supernet is first grown to the size that it had there."""
+        if state["partial"] < self.partial:
+            self._grow(state["partial"])
+        self.supernet.load_state_dict(state["supernet"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
 
     def decode(self, strengths: Mapping[str, Tensor] | None = None) -> Architecture:
         """The architecture that weights speak for, among those that keep the limits.
@@ -261,6 +280,19 @@ class GradientSearch:
             return dominant_eigenvalue(
                 gradient, self.alphas, generator(self.context.seed, SEARCH, "direction", epoch)
             )
+
+    def _grow(self, shares: int) -> None:
+        """Cuts the channels into so many shares only; momentum goes over with its weights."""
+        replaced, before = grow(self.supernet, shares), self.optimizer
+        self.partial = shares
+        self.weights = self.supernet.weight_parameters()
+        self.optimizer = self._weight_optimizer()
+        place = {new: old for old, new in replaced.items()}
+        for weight in self.weights:
+            momentum = before.state[place.get(weight, weight)].get("momentum_buffer")
+            if momentum is not None:
+                grown = embedded(momentum, torch.zeros_like(weight))
+                self.optimizer.state[weight]["momentum_buffer"] = grown
 
     def _shrink(self, candidates: int) -> None:
         """Drops all but so many candidates of each edge, those of the largest weights."""

@@ -44,6 +44,24 @@ def drnas() -> Strategy:
     return Gradient("drnas", Settings(relaxation=Dirichlet, regularisers=(PriorDistance(),)))
 
 
+def drnas_progressive() -> Strategy:
+    """DrNAS with progressive learning (the same paper, section 3.3), as in the DARTS space.
+
+    A quarter of the channels runs through all candidates, then half of them through half of the
+    candidates.
+    """
+    return Gradient(
+        "drnas-progressive",
+        Settings(
+            relaxation=Dirichlet,
+            regularisers=(PriorDistance(),),
+            partial=4,
+            grow=((0.5, 2),),
+            shrink=((0.5, 4),),
+        ),
+    )
+
+
 def beta_darts() -> Strategy:
     """beta-DARTS (Ye et al. 2022, arXiv 2203.01665): decay of the parameters' log sum exp."""
     return Gradient("beta-darts", Settings(regularisers=(BetaDecay(),), alpha_weight_decay=0.0))

@@ -19,6 +19,8 @@ class GradientSettings:
     Attributes:
         relaxation: Makes the relaxation of one search.
         partial: Shares of the channels, one of which runs through the candidates (PC-DARTS).
+        grow: (share of the search, shares of the channels): when it is reached, the channels are
+            cut into so many shares only, one of which runs through the candidates (DrNAS).
         edge_weights: Whether edges have weights of their own (PC-DARTS).
         regularisers: What is added to the loss of an architecture step.
         auxiliary: Whether a second skip connection beside the candidates fades out (DARTS-).
@@ -47,6 +49,7 @@ class GradientSettings:
 
     relaxation: Callable[[], Relaxation] = Softmax
     partial: int = 1
+    grow: tuple[tuple[float, int], ...] = ()
     edge_weights: bool = False
     regularisers: tuple[Regulariser, ...] = ()
     auxiliary: bool = False

@@ -47,6 +47,10 @@ class TestDrNAS(Cells):
     make_strategy = staticmethod(presets.drnas)
 
 
+class TestDrNASProgressive(DartsCells):
+    make_strategy = staticmethod(presets.drnas_progressive)
+
+
 class TestBetaDarts(Cells):
     make_strategy = staticmethod(presets.beta_darts)
 

@@ -34,7 +34,7 @@ class Observation:
     values: tuple[float, ...]
 
 
-class SpaceSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
+class SpaceSampler(optuna.samplers.BaseSampler):
     """Proposes the next architecture from the finished trials of a study.
 
     What is random depends on the seed and the trial's number alone, so a study that is resumed
@@ -116,9 +116,8 @@ def suggest(space: SearchSpace, trial: optuna.trial.BaseTrial) -> Architecture:
     A choice that another one switches off is suggested like all others, so that the distributions
     are the same for every trial, and left out of the architecture.
     """
-    names = distributions(space)
     return architecture_of(
-        space, {name: trial.suggest_categorical(name, d.choices) for name, d in names.items()}
+        space, {c.name: trial.suggest_categorical(c.name, c.options) for c in space.choices}
     )
 
 
