@@ -6,7 +6,7 @@ The public names load what they need at first use: ``import nas_domains`` alone 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import strategies, vision
+from . import evaluation, strategies, vision
 from .core.registry import actions, spaces
 from .version import __version__
 
@@ -62,6 +62,7 @@ __all__ = [
     "Task",
     "UsageError",
     "__version__",
+    "evaluation",
     "load",
     "load_space",
     "load_task",

@@ -137,7 +137,7 @@ def export(
 @app.command("list")
 def list_(
     kind: Annotated[
-        str, typer.Argument(help="spaces, strategies or tasks; all where left out.")
+        str, typer.Argument(help="spaces, strategies, tasks, proxies, predictors; or all.")
     ] = "",
 ) -> None:
     """Lists what there is."""
@@ -145,6 +145,8 @@ def list_(
         "spaces": registry.spaces,
         "strategies": registry.strategies,
         "tasks": registry.tasks,
+        "proxies": registry.proxies,
+        "predictors": registry.predictors,
     }
     if kind and kind not in kinds:
         raise UsageError(f"Unknown kind {kind!r}: known are {', '.join(kinds)}.")

@@ -129,6 +129,8 @@ class Registry:
 spaces = Registry("space")
 strategies = Registry("strategy")
 tasks = Registry("task")
+proxies = Registry("proxy")
+predictors = Registry("predictor")
 actions = Registry("action")
 """What lower layers call by name though it lives above them: "report"."""
 baselines = Registry("baseline")
