@@ -107,6 +107,15 @@ class SearchSpace:
         """
         raise UsageError(f"The space {self.name!r} builds no modules: use one that does.")
 
+    def slim(
+        self, architecture: Architecture, input_shape: tuple[int, ...], outputs: int
+    ) -> nn.Module:
+        """The plain network at its full depth and, where that is smaller, the supernet's width.
+
+        What a short training of tells whether an architecture can be trained; see :meth:`build`.
+        """
+        return self.build(architecture, input_shape, outputs)
+
     def supernet(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
         """The supernet whose shared weights hold every architecture of the space."""
         raise UsageError(

@@ -37,7 +37,12 @@ def counted(network: nn.Module, input_shape: tuple[int, ...]) -> dict[str, int]:
 
 
 def measure_latency(
-    network: nn.Module, input_shape: tuple[int, ...], *, repeats: int = 30, warmup: int = 5
+    network: nn.Module,
+    input_shape: tuple[int, ...],
+    *,
+    repeats: int = 30,
+    warmup: int = 5,
+    device: torch.device | None = None,
 ) -> float:
     """Median milliseconds of a forward pass of one input where the network lies.
 
@@ -48,8 +53,9 @@ def measure_latency(
         input_shape: Shape of one input, without the batch.
         repeats: Passes that count.
         warmup: Passes before them.
+        device: Where the network lies; that of its parameters where None.
     """
-    x = _example(network, input_shape)
+    x = _example(network, input_shape, device)
     times = []
     with torch.inference_mode(), _Evaluating(network):
         for i in range(warmup + repeats):
@@ -62,8 +68,11 @@ def measure_latency(
     return 1000 * statistics.median(times)
 
 
-def _example(network: nn.Module, input_shape: tuple[int, ...]) -> torch.Tensor:
-    device = next(network.parameters()).device
+def _example(
+    network: nn.Module, input_shape: tuple[int, ...], device: torch.device | None = None
+) -> torch.Tensor:
+    if device is None:
+        device = next(network.parameters()).device
     return torch.zeros((1, *input_shape), device=device)
 
 

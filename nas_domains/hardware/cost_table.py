@@ -17,7 +17,7 @@ EdgeCosts = Mapping[str, Mapping[Edge, Mapping[Option, float]]]
 """Kind of cell -> edge -> candidate -> what it adds in all cells of that kind."""
 
 
-class _Probe(nn.Module):
+class Probe(nn.Module):
     """Stands for a candidate, costs nothing and keeps the shape of what it was given."""
 
     def __init__(self, kind: str, edge: Edge, stride: int) -> None:
@@ -67,7 +67,7 @@ def edge_costs(
 
     with torch.device("meta"):
         network = space.stack(
-            lambda kind, edge, c, stride: _Probe(kind, edge, stride),
+            lambda kind, edge, c, stride: Probe(kind, edge, stride),
             {kind: space.design.edges for kind in space.kinds},
             c_in=input_shape[0],
             channels=channels,
@@ -78,7 +78,7 @@ def edge_costs(
         base = {"params": count_params(network)}
         base["macs"] = macs_of(network, torch.empty((1, *input_shape)))
         for probe in network.modules():
-            if not isinstance(probe, _Probe):
+            if not isinstance(probe, Probe):
                 continue
             for name in space.candidates:
                 # Networks leave the edges of this candidate out.

@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..core.architecture import Architecture
+from ..core.architecture import Architecture, Option
 from ..core.errors import UsageError
+from ..core.limit import CostTable
 from ..core.space import Choice, SearchSpace
 from .candidates import Candidate
 from .cell import CellNetwork, Design, Edge
@@ -65,6 +66,26 @@ class CellSpace(SearchSpace):
     def decode(self, strengths: Mapping[str, Tensor]) -> Architecture:
         """The architecture that weights [E, K] of each kind of cell speak for."""
 
+    def evidence(self, architecture: Architecture, logs: Mapping[str, Tensor]) -> float:
+        """The sum of what logarithms of weights, kind -> [E, K], say for its candidates."""
+        names, edges = list(self.candidates), list(self.design.edges)
+        return sum(
+            float(logs[kind][edges.index(edge), names.index(name)])
+            for kind, own in self.genotype(architecture).items()
+            for edge, name in own.items()
+        )
+
+    @abstractmethod
+    def cost_table(
+        self, base: float, edges: Mapping[str, Mapping[Edge, Mapping[Option, float]]]
+    ) -> CostTable:
+        """The table of a cost that adds up over edges.
+
+        Args:
+            base: What every architecture costs.
+            edges: Kind of cell -> edge -> candidate -> what it adds in all cells of that kind.
+        """
+
     @abstractmethod
     def stack(
         self,
@@ -86,17 +107,25 @@ class CellSpace(SearchSpace):
         c_in = self._check_input(input_shape)
         return self.network(self.genotype(architecture), c_in, outputs)
 
+    def slim(
+        self, architecture: Architecture, input_shape: tuple[int, ...], outputs: int
+    ) -> CellNetwork:
+        """See :meth:`SearchSpace.slim`."""
+        c_in, (cells, width) = self._check_input(input_shape), self.sizes(False)
+        width = min(width, self.sizes(True)[1])
+        return self.network(self.genotype(architecture), c_in, outputs, sizes=(cells, width))
+
     def network(
         self,
         genotype: Genotype,
         c_in: int,
         outputs: int,
         *,
-        supernet_size: bool = False,
+        sizes: tuple[int, int] | None = None,
         affine: bool = True,
     ) -> CellNetwork:
-        """The plain network of a genotype, at its own or at the supernet's size."""
-        cells, channels = self.sizes(supernet_size)
+        """The plain network of a genotype, of given (cells, channels) or of its own."""
+        cells, channels = sizes or self.sizes(False)
 
         def make_edge(kind: str, edge: Edge, c: int, stride: int) -> nn.Module:
             return self.candidates[genotype[kind][edge]](c, stride, affine, self.design.dims)

@@ -94,6 +94,15 @@ class ModelSpace(SearchSpace):
                 best[name] = self._by_name[name].options[option]
         return self.complete(best, None)
 
+    def evidence(self, architecture: Architecture, logs: Mapping[str, Tensor]) -> float:
+        """The sum of what logarithms of weights, kind -> [choices, K], say for its options."""
+        return sum(
+            float(logs[kind][row, self._by_name[name].options.index(architecture[name])])
+            for kind, names in self.kinds.items()
+            for row, name in enumerate(names)
+            if name in architecture
+        )
+
     def cost_tables(self, input_shape: tuple[int, ...], outputs: int) -> dict[str, CostTable]:
         """The table of ``params``; see :meth:`SearchSpace.cost_tables`."""
         with torch.random.fork_rng():

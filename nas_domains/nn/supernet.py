@@ -128,7 +128,7 @@ class Supernet(RelaxedSupernet):
             genotype,
             self.body.stem[0].in_channels,  # type: ignore[index]
             self.body.classifier.out_features,
-            supernet_size=True,
+            sizes=self.space.sizes(True),
             affine=False,
         )
         state = self.body.state_dict()

@@ -20,12 +20,16 @@ from ..evaluation.timing import seconds_each
 from ..nn.cell_space import CellSpace
 from .base import Plan, Strategy
 from .gradient_search import GradientSearch
-from .parts.regularisers import CostRows
+from .parts.costs import CostRows
 from .perturbation import PerturbationSelection
 from .settings import GradientSettings
+from .tryout import TryOut, choose_tried, tried_of
 
 COLLAPSED = 0.5
 """Share of candidates without parameters from which a search is called collapsed."""
+
+TRYOUT_SHARE = 0.6
+"""Share of a time that goes to trying out."""
 
 
 class Gradient(Strategy):
@@ -38,11 +42,13 @@ class Gradient(Strategy):
 
     needs_supernet = True
     goals = 1
-    units = ("epochs", "steps")
+    units: tuple[str, ...] = ("epochs", "steps")
 
     def __init__(self, name: str, settings: GradientSettings) -> None:
         super().__init__(name)
         self.settings = settings
+        if settings.tryout:
+            self.units = ("epochs", "steps", "trials")
         self.usual = f"epochs={settings.epochs}"
 
     def check(self, space: SearchSpace, objectives: Sequence[Objective]) -> None:
@@ -64,25 +70,30 @@ class Gradient(Strategy):
                 "a metric of the task, or use --strategy random."
             )
         for objective in objectives:
-            known = objective.metric in ("params", "macs") and CostRows.can(space)
-            if objective.limit is not None and not known:
+            known = CostRows.metrics(space)
+            if objective.limit is not None and objective.metric not in known:
                 raise UsageError(
                     f"The strategy {self.name!r} cannot keep the limit {str(objective)!r} in the "
-                    f"space {space.name!r}: limit params or macs of a cell space, or use "
+                    f"space {space.name!r}: limit {' or '.join(known) or 'nothing'}, or use "
                     "--strategy random."
                 )
 
     def plan(self, context: Context, budget: Budget) -> Plan:
         """Steps for a time, or for ``epochs=N`` or ``steps=N``; see :meth:`Strategy.plan`."""
         counts = budget.only(*self.units)
-        if len(counts) > 1:
+        if "epochs" in counts and "steps" in counts:
             raise UsageError(f"The budget {budget.text!r} names epochs and steps: name one.")
         trial = GradientSearch(context, replace(self.settings, warmup=0.0), steps=10**6)
         per_epoch = trial.train_stream.steps_per_epoch
         selection = PerturbationSelection(trial) if self.settings.perturbation else None
         if budget.seconds is None:
-            steps = counts.get("steps", counts.get("epochs", 0) * per_epoch)
-            return {"steps": steps} | (selection.plan(steps) if selection else {})
+            epochs = counts.get("epochs", self.settings.epochs)
+            steps = counts.get("steps", epochs * per_epoch)
+            plan = {"steps": steps} | (selection.plan(steps) if selection else {})
+            if self.settings.tryout:
+                plan["trials"] = counts.get("trials", TryOut.TRIALS)
+                plan["trial_steps"] = TryOut.STEPS
+            return plan
         seconds = budget.seconds
         each = seconds_each(trial.step, seconds=0.04 * seconds)
         began = time.perf_counter()
@@ -91,6 +102,11 @@ class Gradient(Strategy):
         if self.settings.stop is not None and self.settings.stop.needs_eigenvalue:
             trial.eigenvalue(0)
         each += (time.perf_counter() - began) / per_epoch
+        if self.settings.tryout:
+            one = TryOut(context, []).seconds(trial.decode())
+            trials = max(1, round(TRYOUT_SHARE * seconds / one))
+            steps = max(1, round((seconds - trials * one) / each))
+            return {"steps": steps, "trials": trials, "trial_steps": TryOut.STEPS}
         if selection is None:
             return {"steps": budget.fit(each)}
         left = seconds - selection.seconds()
@@ -118,11 +134,17 @@ class Gradient(Strategy):
             selection = PerturbationSelection(search)
             selection.run(plan)
             self._record(context, search, len(context.history.of(SEARCH)) + 1, selection)
+        if self.settings.tryout:
+            of_search = [r for r in context.history.of(SEARCH) if not tried_of([r])]
+            decodes = [context.space.architecture(r.architecture or {}) for r in of_search]
+            TryOut(context, decodes).run(plan, search.limit, len(of_search))
         self._warn(context)
 
     def choose(self, context: Context, records: Sequence[Record]) -> Record:
-        """The best epoch's decode; of those that a stop rule trusts, or the one selected last."""
+        """The best epoch's decode, of those that a stop rule trusts; or what was selected last."""
         stop, last = self.settings.stop, records[-1]
+        if self.settings.tryout:
+            return choose_tried(context, records)
         if self.settings.perturbation and last.fidelity.get("selection"):
             return choose(context, [last])
         if stop is not None and stop.stops([dict(r.detail) for r in records]):
@@ -194,7 +216,9 @@ class Gradient(Strategy):
     def _costs(self, context: Context, search: GradientSearch) -> Metrics:
         task = context.task
         network = context.space.build(search.decode(), task.input_shape, task.outputs)
-        return costs(network, task.input_shape, latency=False)
+        # Measured where a limit asks for it: it costs more than all the rest of a record.
+        latency = any(o.metric == "latency_ms" for o in context.objectives)
+        return costs(network.to(context.device), task.input_shape, latency=latency)
 
 
 def _parameter_free(space: SearchSpace, choices: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from ..evaluation.train import augmented, training_loss
 from ..nn.candidates import NORM
 from ..nn.growth import embedded, grow
 from ..nn.supernet import Supernet
-from .parts.regularisers import CostRows, ExpectedCost, Regulariser
+from .limits import limited
+from .parts.regularisers import ExpectedCost, Regulariser
 from .parts.selection import decode_within
 from .parts.stop import dominant_eigenvalue
 from .settings import GradientSettings
@@ -73,11 +74,7 @@ class GradientSearch:
         # Batches on which the statistics of a path are measured before it is scored.
         self.measured = min(8, self.train_stream.steps_per_epoch)
         limits = [o for o in context.objectives if o.limit is not None]
-        self.rows = {
-            o.metric: CostRows(cast(Any, space), o.metric, task.input_shape, task.outputs)
-            for o in limits
-        }
-        self.limit = space.limit(limits, task.input_shape, task.outputs) if limits else None
+        self.limit, self.rows = limited(context)
         self.regularisers: list[Regulariser] = list(settings.regularisers)
         if limits:
             self.regularisers.append(ExpectedCost(self.rows, limits))

@@ -116,6 +116,7 @@ def robust() -> Strategy:
             auxiliary=True,
             alpha_travel=3.0,
             alpha_weight_decay=0.0,
+            tryout=True,
         ),
     )
 

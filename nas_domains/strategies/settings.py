@@ -29,6 +29,7 @@ class GradientSettings:
         stop: Ends the search early.
         perturbation: Whether the end asks which candidate of each edge the supernet misses most
             (DARTS-PT), instead of reading the weights.
+        tryout: Whether the end trains what was found, and what lies near, for a few steps.
         second_order: Whether the architecture step looks one weight step ahead.
         warmup: Share of the search in which only weights are trained.
         lr: Peak learning rate of the weights.
@@ -56,6 +57,7 @@ class GradientSettings:
     shrink: tuple[tuple[float, int], ...] = ()
     stop: StopRule | None = None
     perturbation: bool = False
+    tryout: bool = False
     second_order: bool = False
     warmup: float = 0.0
     lr: float = 0.025

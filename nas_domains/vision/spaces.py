@@ -11,7 +11,7 @@ from ..core.architecture import Architecture, Option
 from ..core.errors import UsageError
 from ..core.limit import CostTable
 from ..core.space import Choice
-from ..hardware.cost_table import edge_costs
+from ..hardware.cost_table import EdgeCosts, edge_costs
 from ..nn.candidates import DARTS, NASBENCH201
 from ..nn.cell import CellNetwork, Design, Edge, darts_network, staged_network
 from ..nn.cell_space import CellSpace
@@ -75,22 +75,23 @@ class Darts(CellSpace):
         return 2 / edge[1]
 
     def cost_tables(self, input_shape: tuple[int, ...], outputs: int) -> dict[str, CostTable]:
-        """See :meth:`SearchSpace.cost_tables`; which input a node reads decides what it costs."""
-        tables = {}
+        """See :meth:`SearchSpace.cost_tables`."""
         self._check_input(input_shape)
-        for metric, (base, edges) in edge_costs(self, input_shape, outputs).items():
-            given: dict[str, tuple[str, dict[Option, Mapping[Option, float]]]] = {}
-            for kind in self.kinds:
-                for node in range(2, 2 + self.design.nodes):
-                    pairs = self._by_name[f"{kind}.{node}.inputs"].options
-                    for place, name in enumerate(("first", "second")):
-                        columns = {
-                            pair: edges[kind][int(str(pair).split(",")[place]), node]
-                            for pair in pairs
-                        }
-                        given[f"{kind}.{node}.{name}"] = (f"{kind}.{node}.inputs", columns)
-            tables[metric] = CostTable(base, {}, given)
-        return tables
+        found = edge_costs(self, input_shape, outputs)
+        return {metric: self.cost_table(*costs) for metric, costs in found.items()}
+
+    def cost_table(self, base: float, edges: EdgeCosts) -> CostTable:
+        """See :meth:`CellSpace.cost_table`; which input a node reads decides what it costs."""
+        given: dict[str, tuple[str, dict[Option, Mapping[Option, float]]]] = {}
+        for kind in self.kinds:
+            for node in range(2, 2 + self.design.nodes):
+                pairs = self._by_name[f"{kind}.{node}.inputs"].options
+                for place, name in enumerate(("first", "second")):
+                    columns = {
+                        pair: edges[kind][int(str(pair).split(",")[place]), node] for pair in pairs
+                    }
+                    given[f"{kind}.{node}.{name}"] = (f"{kind}.{node}.inputs", columns)
+        return CostTable(base, {}, given)
 
     def stack(
         self, make_edge: Any, edges: Mapping[str, Sequence[Edge]], **sizes: Any
@@ -125,12 +126,12 @@ class NasBench201(CellSpace):
     def cost_tables(self, input_shape: tuple[int, ...], outputs: int) -> dict[str, CostTable]:
         """See :meth:`SearchSpace.cost_tables`."""
         self._check_input(input_shape)
-        return {
-            metric: CostTable(
-                base, {f"{i}->{j}": costs for (i, j), costs in edges["cell"].items()}
-            )
-            for metric, (base, edges) in edge_costs(self, input_shape, outputs).items()
-        }
+        found = edge_costs(self, input_shape, outputs)
+        return {metric: self.cost_table(*costs) for metric, costs in found.items()}
+
+    def cost_table(self, base: float, edges: EdgeCosts) -> CostTable:
+        """See :meth:`CellSpace.cost_table`."""
+        return CostTable(base, {f"{i}->{j}": own for (i, j), own in edges["cell"].items()})
 
     def stack(
         self, make_edge: Any, edges: Mapping[str, Sequence[Edge]], *, affine: bool, **sizes: Any

@@ -189,7 +189,6 @@ def test_no_source_names_a_device() -> None:
 @pytest.mark.parametrize(
     ("space", "objectives", "named"),
     [
-        (nasbench201(1, 4), ("accuracy", "latency_ms<=5"), "latency_ms<=5"),
         (nasbench201(1, 4), ("accuracy", "auc"), "auc"),
         (Widths(), (), "widths"),
     ],

@@ -80,6 +80,8 @@ class TestProxyless(Cells):
 
 
 class TestRobust(Cells):
+    budget: ClassVar[str] = "epochs=2,trials=3"
+
     make_strategy = staticmethod(presets.robust)
 
 

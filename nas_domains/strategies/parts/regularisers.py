@@ -7,20 +7,18 @@ import torch
 from torch import Tensor
 
 from ...core.objective import Objective
-from ...core.space import SearchSpace
-from ...hardware.cost_table import edge_costs
-from ...nn.cell_space import CellSpace
 from ...nn.relaxation import Dirichlet
-from ...nn.supernet import Supernet
+from ...nn.relaxed import RelaxedSupernet
+from .costs import CostRows
 
-__all__ = ["BetaDecay", "CostRows", "Entropy", "ExpectedCost", "PriorDistance", "Regulariser"]
+__all__ = ["BetaDecay", "Entropy", "ExpectedCost", "PriorDistance", "Regulariser"]
 
 
 class Regulariser(ABC):
     """Called in each architecture step; its value is added to the validation loss."""
 
     @abstractmethod
-    def __call__(self, supernet: Supernet, share: float) -> Tensor:
+    def __call__(self, supernet: RelaxedSupernet, share: float) -> Tensor:
         """A scalar, differentiable in the architecture parameters.
 
         Args:
@@ -42,7 +40,7 @@ class BetaDecay(Regulariser):
     def __init__(self, scale: float = 50.0) -> None:
         self.scale = scale
 
-    def __call__(self, supernet: Supernet, share: float) -> Tensor:
+    def __call__(self, supernet: RelaxedSupernet, share: float) -> Tensor:
         """See :class:`Regulariser`."""
         rows = [torch.logsumexp(supernet.parameters_of(kind), -1) for kind in supernet.alphas]
         return self.scale * share * torch.cat(rows).mean()
@@ -58,7 +56,7 @@ class Entropy(Regulariser):
     def __init__(self, scale: float) -> None:
         self.scale = scale
 
-    def __call__(self, supernet: Supernet, share: float) -> Tensor:
+    def __call__(self, supernet: RelaxedSupernet, share: float) -> Tensor:
         """See :class:`Regulariser`."""
         rows = [
             torch.special.entr(supernet.relaxation.expected(supernet.parameters_of(kind))).sum(-1)
@@ -77,7 +75,7 @@ class PriorDistance(Regulariser):
     def __init__(self, scale: float = 1e-3) -> None:
         self.scale = scale
 
-    def __call__(self, supernet: Supernet, share: float) -> Tensor:
+    def __call__(self, supernet: RelaxedSupernet, share: float) -> Tensor:
         """See :class:`Regulariser`."""
         total = torch.zeros(())
         for kind in supernet.alphas:
@@ -87,47 +85,6 @@ class PriorDistance(Regulariser):
             divergence: Tensor = torch.distributions.kl_divergence(drawn, prior)
             total = total.to(divergence.device) + divergence.mean()
         return self.scale * total
-
-
-class CostRows:
-    """What candidates cost, as rows that weights of a supernet multiply.
-
-    Args:
-        space: A cell space.
-        metric: "params" or "macs".
-        input_shape: Shape of one input, without the batch.
-        outputs: Size of the output.
-    """
-
-    def __init__(
-        self, space: CellSpace, metric: str, input_shape: tuple[int, ...], outputs: int
-    ) -> None:
-        self.base, edges = edge_costs(space, input_shape, outputs)[metric]
-        self.rows = {
-            kind: torch.tensor(
-                [
-                    [edges[kind][edge][name] for name in space.candidates]
-                    for edge in space.design.edges
-                ],
-                dtype=torch.float32,
-            )
-            for kind in space.kinds
-        }
-        self.kept = torch.tensor([space.kept(edge) for edge in space.design.edges])
-
-    @staticmethod
-    def can(space: SearchSpace) -> bool:
-        """Whether a space has such rows."""
-        return isinstance(space, CellSpace)
-
-    def expected(self, weights: Mapping[str, Tensor]) -> Tensor:
-        """The mean cost of architectures whose candidates are drawn by weights [E, K]."""
-        total = torch.tensor(self.base)
-        for kind, row in self.rows.items():
-            own = weights[kind]
-            costs, kept = row.to(own.device), self.kept.to(own.device)
-            total = total.to(own.device) + (own * costs * kept[:, None]).sum()
-        return total
 
 
 class ExpectedCost(Regulariser):
@@ -148,7 +105,7 @@ class ExpectedCost(Regulariser):
     ) -> None:
         self.rows, self.limits, self.scale = rows, limits, scale
 
-    def __call__(self, supernet: Supernet, share: float) -> Tensor:
+    def __call__(self, supernet: RelaxedSupernet, share: float) -> Tensor:
         """See :class:`Regulariser`."""
         weights = {
             kind: supernet.relaxation.expected(supernet.parameters_of(kind))

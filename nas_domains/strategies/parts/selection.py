@@ -9,15 +9,14 @@ from torch import Tensor
 
 from ...core.architecture import Architecture
 from ...core.limit import Limit
-from ...nn.cell_space import CellSpace
 from ...nn.supernet import Supernet
-from .regularisers import CostRows
+from .costs import CostRows, MixingSpace
 
 __all__ = ["decode_within", "keep_most_needed"]
 
 
 def decode_within(
-    space: CellSpace, strengths: Mapping[str, Tensor], limit: Limit, rows: Mapping[str, CostRows]
+    space: MixingSpace, strengths: Mapping[str, Tensor], limit: Limit, rows: Mapping[str, CostRows]
 ) -> Architecture:
     """The architecture that strengths speak for among those that keep a limit.
 
@@ -65,17 +64,12 @@ def decode_within(
 
 
 def _climbed(
-    space: CellSpace, architecture: Architecture, logs: Mapping[str, Tensor], limit: Limit
+    space: MixingSpace, architecture: Architecture, logs: Mapping[str, Tensor], limit: Limit
 ) -> Architecture:
     """Changes single choices for the better as long as one can be."""
 
     def score(candidate: Architecture) -> float:
-        names, edges = list(space.candidates), list(space.design.edges)
-        return sum(
-            float(logs[kind][edges.index(edge), names.index(name)])
-            for kind, own in space.genotype(candidate).items()
-            for edge, name in own.items()
-        )
+        return space.evidence(candidate, logs)
 
     best = score(architecture)
     while True:

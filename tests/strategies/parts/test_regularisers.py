@@ -6,9 +6,9 @@ import torch
 from nas_domains.core.objective import Objective
 from nas_domains.nn.cell_space import CellSpace
 from nas_domains.nn.supernet import Supernet
+from nas_domains.strategies.parts.costs import CostRows
 from nas_domains.strategies.parts.regularisers import (
     BetaDecay,
-    CostRows,
     Entropy,
     ExpectedCost,
     PriorDistance,
@@ -66,7 +66,7 @@ def test_the_distance_to_the_prior_is_zero_there_and_pulls_back() -> None:
 def test_the_expected_cost_is_the_mean_of_drawn_architectures(
     space: CellSpace, metric: str
 ) -> None:
-    rows = CostRows(space, metric, SHAPE, OUTPUTS)
+    rows = CostRows.of(space, metric, SHAPE, OUTPUTS)
     table = space.cost_tables(SHAPE, OUTPUTS)[metric]
     drawn = [table.cost(a) for a in space.sample(3000, seed=1)]
     # What uniform draws of candidates take: none is no option of the DARTS space.
@@ -84,7 +84,7 @@ def test_the_expected_cost_is_the_mean_of_drawn_architectures(
 
 def test_one_architectures_weights_cost_what_it_costs() -> None:
     space = nasbench201(2, 4)
-    rows = CostRows(space, "params", SHAPE, OUTPUTS)
+    rows = CostRows.of(space, "params", SHAPE, OUTPUTS)
     for architecture in space.sample(5):
         genotype = space.genotype(architecture)["cell"]
         names = list(space.candidates)
@@ -97,7 +97,7 @@ def test_one_architectures_weights_cost_what_it_costs() -> None:
 
 def test_an_exceeded_limit_pushes_the_mean_cost_under_it() -> None:
     space = nasbench201(1, 4)
-    rows = {"params": CostRows(space, "params", SHAPE, OUTPUTS)}
+    rows = {"params": CostRows.of(space, "params", SHAPE, OUTPUTS)}
     supernet = _supernet(space)
     before = float(rows["params"].expected(supernet.strengths()))
     limit = Objective("params", "min", 0.7 * before)

@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas_domains.core.errors import UsageError
-from nas_domains.strategies.parts.regularisers import CostRows
+from nas_domains.strategies.parts.costs import CostRows
 from nas_domains.strategies.parts.selection import decode_within, keep_most_needed
 from nas_domains.vision.spaces import darts, nasbench201
 
 SHAPE, OUTPUTS = (1, 8, 8), 3
 CELLS, DARTS = nasbench201(1, 4), darts(2, 4)
 ROWS = {
-    space.name: {m: CostRows(space, m, SHAPE, OUTPUTS) for m in ("params", "macs")}
+    space.name: {m: CostRows.of(space, m, SHAPE, OUTPUTS) for m in ("params", "macs")}
     for space in (CELLS, DARTS)
 }
 

@@ -1,0 +1,248 @@
+"""Selection by trying out: whether a network learns quickly, and how much it can tell apart."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..core.architecture import Architecture
+from ..core.errors import UsageError
+from ..core.evaluate import Metrics
+from ..core.history import SEARCH, Record
+from ..core.limit import Limit
+from ..core.seeds import derive, generator, seed_all
+from ..evaluation.context import Context
+from ..evaluation.halves import search_halves
+from ..evaluation.loop import set_learning_rate
+from ..evaluation.proxies.naswot import NasWot
+from ..evaluation.score import costs, evaluate, full_precision
+from ..evaluation.select import choose
+from ..evaluation.stream import Stream
+from ..evaluation.train import training_loss
+from .base import Plan
+
+__all__ = ["TryOut", "choose_tried", "standing", "tried_of"]
+
+MOST = 4.0
+"""Standard deviations beyond which a count is no better, or no worse."""
+
+FAILED = 1e8
+"""Size of a count from which on it is that of a network that cannot be used."""
+
+TRIED = "try-out"
+"""What the fidelity of such a record names as its selection."""
+
+
+class TryOut:
+    """Short trainings, from scratch, of what a gradient search has found and of what lies near.
+
+    A supernet cannot tell what depth does: it is shallower than the network trained in the end,
+    and trains all candidates at once. So the last word is that of networks of full depth, at the
+    supernet's width, on two counts, as in TE-NAS (Chen et al. 2021, arXiv 2102.11535):
+
+    - *trainability*: the mean training loss of the last two thirds of a few dozen steps (the
+      training speed of Ru et al. 2021, arXiv 2006.04492). Cells that are hard to train lose here,
+      such as deep ones without skip connections.
+    - *expressivity*: naswot (Mellor et al. 2021, arXiv 2006.04647), of the untrained network.
+      Cells that learn quickly because they can do little lose here.
+
+    Each counts in standard deviations of uniform draws, which are tried first; their sum decides.
+    Then come the distinct decodes of the search, the latest before the others; then architectures
+    are bred: one of the best so far, with one choice changed.
+
+    Args:
+        context: Of the run.
+        decodes: Architectures to begin with, the best last.
+    """
+
+    STEPS = 40
+    """Steps of a short training."""
+    TRIALS = 48
+    """Architectures that are tried where the budget names none."""
+    DRAWS = 12
+    """Uniform draws that are tried, of at most a third of the trials."""
+    DECODES = 6
+    """Decodes that are tried at most."""
+    PARENTS = 4
+    """Of how many of the best so far the next one is bred."""
+    JUDGED = 256
+    """Samples of the validation half that a short training is scored on at most."""
+
+    def __init__(self, context: Context, decodes: Sequence[Architecture]) -> None:
+        self.context = context
+        self.decodes = list(dict.fromkeys(reversed(list(decodes))))[: self.DECODES]
+        first, second = search_halves(context)
+        seed = derive(context.seed, SEARCH, TRIED)
+        self.stream = Stream(context.task.train, context.batch_size, seed, first)
+        self.judged = second[: self.JUDGED]
+        limits = [o for o in context.objectives if o.limit is not None]
+        self.latency = any(o.metric == "latency_ms" for o in limits)
+
+    def seconds(self, architecture: Architecture) -> float:
+        """About how long one try takes."""
+        began = time.perf_counter()
+        self.score(architecture, 8)
+        early = time.perf_counter()
+        self.score(architecture, 4)
+        late = time.perf_counter()
+        each = max((early - began) - (late - early), 1e-3) / 4
+        return late - early + each * (self.STEPS - 4)
+
+    def run(self, plan: Plan, limit: Limit | None, done: int) -> None:
+        """Tries ``plan["trials"]`` architectures; goes on where a kill left it.
+
+        Args:
+            plan: Of the run.
+            limit: What all keep, or None.
+            done: Records of the search that stand before the first of these.
+        """
+        history, trials = self.context.history, plan["trials"]
+        with self.context.reporter.bar(TRIED, trials, "trials") as advance:
+            for number in range(trials):
+                if history.find(SEARCH, done + number + 1) is None:
+                    tried = tried_of(history.of(SEARCH))
+                    architecture = self._next(tried, number, trials, limit)
+                    if architecture is None:
+                        break
+                    drawn = number < min(self.DRAWS, trials // 3)
+                    self._try(architecture, done + number + 1, plan["trial_steps"], drawn)
+                advance(number + 1)
+
+    def _next(
+        self, tried: Sequence[Record], number: int, trials: int, limit: Limit | None
+    ) -> Architecture | None:
+        """The next architecture that was not tried, or None where none was found."""
+        space = self.context.space
+        rng = np.random.default_rng(derive(self.context.seed, SEARCH, TRIED, number))
+        known = {space.architecture(r.architecture or {}) for r in tried}
+        draws = min(self.DRAWS, trials // 3)
+        if number >= draws:
+            for decode in self.decodes:
+                if decode not in known:
+                    return decode
+            marks = standing(tried, draws)
+            best = sorted(range(len(tried)), key=lambda i: (-marks[i], -i))[: self.PARENTS]
+            for _ in range(100 if best else 0):
+                parent = tried[best[int(rng.integers(len(best)))]]
+                try:
+                    own = space.architecture(parent.architecture or {})
+                    bred = space.mutate(own, rng, limit)
+                except UsageError:  # a single architecture, or no mutant within the limit
+                    break
+                if bred not in known:
+                    return bred
+        for _ in range(100):
+            drawn = space.sample(1, rng, limit)[0]
+            if drawn not in known:
+                return drawn
+        return None
+
+    def _try(self, architecture: Architecture, step: int, steps: int, drawn: bool) -> None:
+        began = time.perf_counter()
+        metrics, detail = self.score(architecture, steps)
+        seconds = time.perf_counter() - began
+        fidelity = {"epochs": 1, "steps": steps, "selection": TRIED, "drawn": drawn}
+        self.context.history.add(
+            Record(SEARCH, step, dict(architecture), fidelity, metrics, seconds, detail)
+        )
+
+    def score(self, architecture: Architecture, steps: int) -> tuple[Metrics, dict[str, Any]]:
+        """Metrics after a short training, and the two counts.
+
+        Args:
+            architecture: What is tried.
+            steps: Of the training.
+        """
+        context, task = self.context, self.context.task
+        seed_all(context.seed, SEARCH, TRIED, "init")
+        network = context.space.slim(architecture, task.input_shape, task.outputs)
+        network.to(context.device)
+        x, y = context.to_device(*self.stream.batch(0))
+        expressivity = NasWot()(network, x, y, task.loss)
+        losses = self._train(network, steps)
+        metrics = evaluate(network, task.train, context, self.judged)
+        final = context.space.build(architecture, task.input_shape, task.outputs)
+        metrics |= costs(final.to(context.device), task.input_shape, latency=self.latency)
+        shares = {"parameter_free": context.space.parameter_free(architecture)}
+        mean = float(np.mean(losses[steps // 3 :]))
+        # A degenerate network has an infinite one, which no record holds.
+        rich = max(expressivity, -10 * FAILED)
+        return metrics, {"train_loss": mean, "expressivity": rich, **shares}
+
+    def _train(self, network: nn.Module, steps: int) -> list[float]:
+        """The loss of each step; all architectures see the same batches."""
+        context, recipe = self.context, self.context.task.recipe
+        optimizer = torch.optim.SGD(
+            network.parameters(),
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+        )
+        losses = []
+        network.train()
+        for step in range(steps):
+            x, y = self.stream.batch(step)
+            if context.task.augment is not None:
+                draw = generator(context.seed, SEARCH, TRIED, "augment", step)
+                x, y = context.task.augment(x, y, draw)
+            x, y = context.to_device(x, y)
+            set_learning_rate(optimizer, recipe.lr * min(1.0, 4 * (step + 1) / steps))
+            with context.accelerator.autocast():
+                output = network(x)
+            loss = training_loss(context, full_precision(output), y)
+            optimizer.zero_grad(set_to_none=True)
+            context.accelerator.backward(loss)
+            nn.utils.clip_grad_norm_(network.parameters(), recipe.grad_clip)
+            optimizer.step()
+            losses.append(loss.detach())
+        failed = 10 * FAILED
+        found = torch.stack(losses).float().nan_to_num(nan=failed, posinf=failed)
+        return [float(v) for v in found]
+
+
+def tried_of(records: Sequence[Record]) -> list[Record]:
+    """The records of architectures that were tried out."""
+    return [r for r in records if r.fidelity.get("selection") == TRIED]
+
+
+def choose_tried(context: Context, records: Sequence[Record]) -> Record:
+    """The record that stands best among those tried that keep the limits.
+
+    Raises:
+        UsageError: None keeps them.
+    """
+    tried = tried_of(records)
+    fit = [r for r in tried if all(o.allows(r.metrics) for o in context.objectives)]
+    if not fit:
+        return choose(context, tried or records)
+    draws = sum(r.fidelity["drawn"] for r in tried)
+    marks = dict(zip((r.step for r in tried), standing(tried, draws), strict=True))
+    return max(fit, key=lambda r: (marks[r.step], -float(r.detail["train_loss"])))
+
+
+def standing(tried: Sequence[Record], draws: int) -> list[float]:
+    """How each record stands on both counts together, in standard deviations of the draws.
+
+    Args:
+        tried: Records of tries, the draws first.
+        draws: How many of them are uniform draws; all are taken where there are fewer than two.
+
+    Returns:
+        A number for each record; more is better.
+    """
+    if not tried:
+        return []
+    counts = np.array([[-r.detail["train_loss"], r.detail["expressivity"]] for r in tried])
+    reference = counts[:draws] if draws > 1 else counts
+    # A network that diverges, or is degenerate, tells nothing of the scale.
+    sound = np.abs(reference) < FAILED
+    marks = np.zeros(len(tried))
+    for j in range(2):
+        own = reference[sound[:, j], j]
+        if len(own) == 0:
+            continue
+        marks += np.clip((counts[:, j] - own.mean()) / max(own.std(), 1e-9), -MOST, MOST)
+    return [float(m) for m in marks]

@@ -1,0 +1,117 @@
+"""Selection by trying out."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nas_domains.core.errors import UsageError
+from nas_domains.core.history import History, Record
+from nas_domains.strategies import presets
+from nas_domains.strategies.tryout import TryOut, choose_tried, standing, tried_of
+from nas_domains.testing.strategies import small_context
+from nas_domains.vision.spaces import nasbench201
+
+SPACE = nasbench201(1, 4)
+
+
+def _record(step: int, loss: float, expressivity: float, **metrics: float) -> Record:
+    detail = {"train_loss": loss, "expressivity": expressivity}
+    fidelity = {"epochs": 1, "selection": "try-out", "drawn": False}
+    return Record("search", step, {}, fidelity, {"accuracy": 0.5, **metrics}, 1.0, detail)
+
+
+def test_counts_are_in_deviations_of_the_draws() -> None:
+    tried = [_record(1, 2.0, 5.0), _record(2, 1.0, 9.0), _record(3, 0.5, 11.0)]
+    # Draws: losses 1.5 +- 0.5, expressivities 7 +- 2.
+    assert standing(tried, 2) == pytest.approx([-1 - 1, 1 + 1, 2 + 2])
+    assert standing([], 0) == [] and standing(tried[:1], 0) == [0.0]
+
+
+def test_one_count_cannot_make_up_for_any_failure_on_the_other() -> None:
+    draws = [_record(i, 2.0 + 0.01 * i, 5.0 + i) for i in range(6)]
+    marks = standing([*draws, _record(6, 1e9, 1e6), _record(7, 2.0, 8.0)], 6)
+    assert marks[6] == 0.0 < marks[7]
+
+
+def test_a_draw_that_diverges_does_not_stretch_the_scale() -> None:
+    draws = [_record(i, 2.0 + 0.01 * i, 5.0 + i) for i in range(6)]
+    rest = [_record(8, 1.9, 5.0)]
+    with_bad = standing([*draws, _record(7, 1e9, -1e9), *rest], 7)
+    assert with_bad[-1] == pytest.approx(standing([*draws, *rest], 6)[-1])
+
+
+def test_what_learns_quickly_and_tells_much_apart_wins(tmp_path: Path) -> None:
+    context = small_context(tmp_path, SPACE)
+    quick, rich, both = _record(1, 1.0, 1.0), _record(2, 3.0, 9.0), _record(3, 1.1, 8.0)
+    assert choose_tried(context, [quick, rich, both]) is both
+
+
+def test_what_exceeds_a_limit_does_not_win(tmp_path: Path) -> None:
+    context = small_context(tmp_path, SPACE, objectives=("accuracy", "params<=10"))
+    large, small = _record(1, 1.0, 9.0, params=11), _record(2, 2.0, 1.0, params=9)
+    assert choose_tried(context, [large, small]) is small
+    with pytest.raises(UsageError, match="params<=10"):
+        choose_tried(context, [large])
+
+
+def test_draws_come_first_then_decodes_and_nothing_is_tried_twice(tmp_path: Path) -> None:
+    context = small_context(tmp_path, SPACE)
+    decodes = SPACE.sample(3, 1)
+    tryout = TryOut(context, [decodes[0], decodes[1], decodes[0], decodes[2]])
+    tryout.run({"trials": 9, "trial_steps": 2}, None, 0)
+    tried = [SPACE.architecture(r.architecture or {}) for r in tried_of(context.history.records)]
+    assert [r.fidelity["drawn"] for r in tried_of(context.history.records)] == 3 * [1] + 6 * [0]
+    assert tried[3:6] == [decodes[2], decodes[0], decodes[1]]
+    assert len(set(tried)) == len(tried) == 9
+    # Those that follow are bred: one choice away from one of those before.
+    for i, architecture in enumerate(tried[6:], 6):
+        assert any(architecture in SPACE.neighbours(a) for a in tried[:i])
+
+
+def test_a_small_space_ends_when_all_is_tried(tmp_path: Path) -> None:
+    space = nasbench201(1, 2)
+    context = small_context(tmp_path, space)
+    smallest = min(
+        (space.build(a, (1, 8, 8), 3) for a in space.sample(50)),
+        key=lambda n: sum(p.numel() for p in n.parameters()),
+    )
+    bound = sum(p.numel() for p in smallest.parameters())
+    limit = space.limit([f"params<={bound}"], (1, 8, 8), 3)
+    begin = limit.sample(1, np.random.default_rng(0))
+    TryOut(context, begin).run({"trials": 12, "trial_steps": 1}, limit, 0)
+    found = [space.architecture(r.architecture or {}) for r in context.history.of("search")]
+    assert all(limit.allows(a) for a in found) and len(set(found)) == len(found)
+
+
+def test_a_stop_among_the_tries_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def search(path: Path) -> list[Any]:
+        path.mkdir(exist_ok=True)
+        context = small_context(path, SPACE)
+        presets.robust().search(context, {"steps": 3, "trials": 5, "trial_steps": 2})
+        return [(r.step, r.architecture, r.metrics, r.detail) for r in context.history]
+
+    whole, add, left = search(tmp_path / "a"), History.add, 4
+
+    def stopping(self: History, record: Record) -> Record:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+        return add(self, record)
+
+    monkeypatch.setattr(History, "add", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path / "b")
+    monkeypatch.undo()
+    assert search(tmp_path / "b") == whole
+
+
+def test_a_network_that_diverges_comes_last(tmp_path: Path) -> None:
+    context = small_context(tmp_path, SPACE)
+    context.task = context.task.with_recipe(lr=1e12, grad_clip=1e12)
+    _, detail = TryOut(context, []).score(SPACE.sample(1, 3)[0], 8)
+    assert 1e3 < detail["train_loss"]
