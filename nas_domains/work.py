@@ -88,7 +88,7 @@ class Work:
         self._roomy(
             run,
             context,
-            (SEARCH, "trial/"),
+            (SEARCH, "rank", "trial/"),
             lambda: self.strategy.search(context, run.config["plan"]["search"]),
         )
         records = context.history.of(SEARCH)
@@ -128,6 +128,7 @@ class Work:
             checkpoints=run.folder(CHECKPOINTS),
             reporter=self.reporter,
             batch_size=self.config.get("plan", {}).get("batch_size", 0),
+            randoms=self.config["randoms"] if self.config["validate"] else 0,
         )
 
     def _roomy(
@@ -200,7 +201,7 @@ class Work:
             architecture = self.space.architecture(winner.architecture)
             rows.append(compare.architecture_row(context, compare.WINNER, architecture))
         if self.config["validate"]:
-            for i in range(self.config["randoms"]):
+            for i in range(context.randoms):
                 architecture = draw(context, "random", i)
                 rows.append(compare.architecture_row(context, f"random/{i}", architecture))
             rows += hand_made(self.task)
@@ -235,6 +236,7 @@ class Work:
                 if o.limit is not None
             },
             "random_baseline": summary["random_baseline"],
+            "shared_weights_rank": compare.rank(context, rows, winner, self.config["train_seeds"]),
             "baselines": summary["baselines"],
             "pareto": front(context, records),
             "search_seconds": sum(r.seconds for r in records),

@@ -12,6 +12,7 @@ import torch
 
 import nas_domains as nd
 from nas_domains.core.history import History
+from nas_domains.evaluation.rank import kendall_tau
 from tests.make import (
     RoomyCells,
     Widths,
@@ -140,6 +141,29 @@ def test_random_search_keeps_limits_and_weighs_goals(tmp_path: Path) -> None:
             and r.metrics["params"] <= point.metrics["params"]
             for r in records
         )
+
+
+def test_a_one_shot_run_says_how_well_shared_weights_rank(tmp_path: Path) -> None:
+    run = nd.search(
+        SPACE,
+        make_task(),
+        out=tmp_path / "a",
+        **{**SMALL, "strategy": "spos", "budget": "epochs=1,trials=2", "randoms": 9},
+    )
+    records = run.history.of("rank")
+    baseline, found = run.result["random_baseline"], run.result["shared_weights_rank"]
+    assert [r.step for r in records] == list(range(9)) and found["n"] == 10
+    scores = [run.result["best"]["search_metrics"], *(r.metrics for r in records)]
+    truth = [run.result["best"]["metrics"], *baseline["metrics"]]
+    for i, record in enumerate(records):
+        (tested,) = run.history.of(f"test/random/{i}/0")
+        assert tested.architecture == record.architecture
+    tau = kendall_tau([m["accuracy"] for m in scores], [m["accuracy"] for m in truth])
+    assert found["kendall_tau"] == pytest.approx(tau) or found["kendall_tau"] is None
+    assert "top_tau" in found
+    gain = truth[0]["accuracy"] / baseline["mean"] - 1
+    assert baseline["relative_gain"] == pytest.approx(gain)
+    assert "shared weights" in (run.path / "report.html").read_text()
 
 
 def test_a_limit_out_of_reach_is_said(tmp_path: Path) -> None:

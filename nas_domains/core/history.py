@@ -13,6 +13,9 @@ from .files import finite, write_text
 SEARCH = "search"
 """The stage whose records a search is chosen from."""
 
+RANK = "rank"
+"""The stage of scores in shared weights of the random architectures that are fully trained."""
+
 
 @dataclass(frozen=True)
 class Record:

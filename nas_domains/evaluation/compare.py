@@ -15,9 +15,10 @@ from ..core.architecture import Architecture
 from ..core.budget import Budget
 from ..core.evaluate import Metrics
 from ..core.files import write_json
-from ..core.history import Record
+from ..core.history import RANK, Record
 from . import checkpoint
 from .context import Context
+from .rank import kendall_tau, relative_gain, top_tau
 from .score import costs, evaluate
 from .timing import seconds_per_epoch
 from .train import fresh, train
@@ -161,13 +162,16 @@ def summarise(context: Context, rows: list[Row], seeds: int) -> dict[str, Any]:
         winner = [_value(m, goal) for m in tested[WINNER]]
         own = _spread(winner) if len(winner) > 1 else spread
         sign = 1.0 if context.goal.direction == "max" else -1.0
+        mean, best = statistics.fmean(values), statistics.fmean(winner)
+        measurable = math.isfinite(best) and math.isfinite(mean) and mean != 0
         baseline = {
             "n": len(random),
-            "mean": statistics.fmean(values),
+            "mean": mean,
             "std": spread,
+            "relative_gain": sign * relative_gain(best, values) if measurable else math.nan,
             "metrics": random,
             "winner_beats_mean_by": {
-                "difference": sign * (statistics.fmean(winner) - statistics.fmean(values)),
+                "difference": sign * (best - mean),
                 "standard_error": math.sqrt(spread**2 / len(values) + own**2 / len(winner)),
             },
         }
@@ -176,6 +180,40 @@ def summarise(context: Context, rows: list[Row], seeds: int) -> dict[str, Any]:
         "random_baseline": baseline,
         "baselines": hand_made or None,
     }
+
+
+def rank(
+    context: Context, rows: list[Row], winner: Record, seeds: int
+) -> dict[str, Any] | None:
+    """How well scores in shared weights rank the architectures that were fully trained.
+
+    Args:
+        context: Of the run.
+        rows: That were trained.
+        winner: Its record of the search.
+        seeds: Trainings of each row.
+
+    Returns:
+        {"n", "kendall_tau", "top_tau"}, of the goal, the latter among the best fifth and null
+        where that is fewer than two; None where the search scored no such architectures, or a
+        score is missing.
+    """
+    records = context.history.of(RANK)
+    pairs = [("random/" + str(r.step), r) for r in records]
+    if not pairs or not any(row.name == WINNER for row in rows):
+        return None
+    goal = context.goal
+    scores: list[float] = []
+    truth: list[float] = []
+    for name, record in [(WINNER, winner), *pairs]:
+        trained = _mean([_test(context, name, s) for s in range(seeds)])
+        for metrics, into in ((record.metrics, scores), (trained, truth)):
+            if metrics.get(goal.metric) is None:
+                return None
+            into.append(goal.score(metrics))
+    top = math.ceil(0.2 * len(truth)) >= 2
+    found = {"n": len(truth), "kendall_tau": kendall_tau(scores, truth)}
+    return found | {"top_tau": top_tau(scores, truth) if top else None}
 
 
 def _test(context: Context, name: str, seed: int) -> Metrics:

@@ -35,6 +35,8 @@ class Context:
         checkpoints: Folder of the checkpoints.
         reporter: Shows progress.
         batch_size: Samples a step; the recipe's, unless memory was short.
+        randoms: Random architectures that are fully trained beside the winner; those of
+            ``draw(context, "random", i)``.
     """
 
     space: SearchSpace
@@ -46,6 +48,7 @@ class Context:
     checkpoints: Path
     reporter: Reporter
     batch_size: int = field(default=0)
+    randoms: int = 0
 
     def __post_init__(self) -> None:
         self.batch_size = self.batch_size or self.task.recipe.batch_size

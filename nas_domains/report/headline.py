@@ -30,6 +30,8 @@ def _finished(content: Content) -> dict[str, Any]:
     points = []
     if result.get("random_baseline"):
         points.append(words.verdict(goal, result["random_baseline"]))
+    if result.get("shared_weights_rank"):
+        points.append(words.ranked(result["shared_weights_rank"]))
     if result.get("baselines"):
         points += words.hand_made(goal, metrics, result["baselines"])
     if not points:

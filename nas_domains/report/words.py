@@ -142,7 +142,9 @@ def verdict(goal: Objective, baseline: Mapping[str, Any]) -> tuple[str, str]:
             if difference > 2 * error
             else "That is more than one standard error, which is weak evidence"
         )
-        return "good", f"It beats {group}: {shown}. {weight}{_caution(n)}."
+        share = baseline.get("relative_gain")
+        relative = f" (a relative gain of {share:.1%})" if known(share) else ""
+        return "good", f"It beats {group}: {shown}{relative}. {weight}{_caution(n)}."
     if difference < -error:
         return "bad", (
             f"It is worse than {group} by more than the standard error: {shown}. Here, drawing "
@@ -152,6 +154,30 @@ def verdict(goal: Objective, baseline: Mapping[str, Any]) -> tuple[str, str]:
         f"It does not beat {group} by more than the standard error: {shown}. This run does not "
         "show that the search helped."
     )
+
+
+def ranked(rank: Mapping[str, Any]) -> tuple[str, str]:
+    """How well scores in shared weights ranked what was fully trained.
+
+    Args:
+        rank: ``shared_weights_rank`` of the result.
+
+    Returns:
+        "good", "even" or "bad", and a sentence or two.
+    """
+    tau, top, n = rank["kendall_tau"], rank["top_tau"], rank["n"]
+    if not known(tau):
+        return "even", "How well the shared weights rank is not known: all scores are equal."
+    tone = "good" if tau >= 0.5 else "even" if tau > 0 else "bad"
+    text = f"Scores in shared weights rank the {n} trained networks with Kendall's tau {tau:.2f}"
+    text += f" ({top:.2f} among the best fifth)" if known(top) else ""
+    if tau <= 0:
+        return tone, (
+            f"{text}: they do not tell good from bad. Train the shared weights for longer, or "
+            "use a strategy that trains networks."
+        )
+    few = " So few say little; --randoms asks for more." if n < 10 else ""
+    return tone, f"{text}.{few}"
 
 
 def _caution(n: int) -> str:

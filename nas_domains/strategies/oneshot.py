@@ -13,7 +13,7 @@ from ..core.architecture import Architecture
 from ..core.budget import Budget
 from ..core.errors import UsageError
 from ..core.evaluate import Fidelity
-from ..core.history import SEARCH, Record
+from ..core.history import RANK, SEARCH, Record
 from ..core.seeds import derive, seed_all
 from ..evaluation.context import Context
 from ..evaluation.halves import search_halves
@@ -303,6 +303,7 @@ class OneShot(Strategy):
             trials=plan["trials"],
             epochs=training.epochs,
         )
+        score_randoms(context, evaluator, training.epochs)
 
 
 def score_paths(
@@ -350,6 +351,22 @@ def score_paths(
             top = max(records, key=lambda r: goal.score(r.metrics)).metrics.get(goal.metric)
             advance(step, f"best {goal.metric} {top or 0:.3f}")
     return records
+
+
+def score_randoms(context: Context, evaluator: SupernetEvaluator, epochs: int) -> None:
+    """Scores, in shared weights, the random architectures that are fully trained later.
+
+    How well these scores rank them, and the winner, is known then.
+    """
+    for i in range(context.randoms):
+        if context.history.find(RANK, i) is None:
+            began = time.perf_counter()
+            architecture = draw(context, "random", i)
+            metrics = evaluator(architecture, Fidelity(epochs))
+            seconds = time.perf_counter() - began
+            context.history.add(
+                Record(RANK, i, dict(architecture), shared(epochs), metrics, seconds)
+            )
 
 
 def shared(epochs: int) -> dict[str, Any]:

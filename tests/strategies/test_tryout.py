@@ -114,4 +114,4 @@ def test_a_network_that_diverges_comes_last(tmp_path: Path) -> None:
     context = small_context(tmp_path, SPACE)
     context.task = context.task.with_recipe(lr=1e12, grad_clip=1e12)
     _, detail = TryOut(context, []).score(SPACE.sample(1, 3)[0], 8)
-    assert 1e3 < detail["train_loss"]
+    assert detail["train_loss"] > 1e3
