@@ -66,7 +66,7 @@ def score(evaluator: ProxyEvaluator, architecture: Architecture, number: int) ->
     scores, seconds = {}, {}
     for name, proxy in evaluator.proxies.items():
         began = time.perf_counter()
-        value = proxy(network, *evaluator.batch, loss, seed=number)
+        value = proxy(network, *evaluator.batch, loss, seed=evaluator.context.seed + number)
         seconds[name] = round(time.perf_counter() - began, 4)
         scores[name] = value if math.isfinite(value) else None
     return {"scores": scores, "seconds": seconds}

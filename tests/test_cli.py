@@ -80,9 +80,9 @@ def test_what_a_finished_run_offers(run: Path, data: Path, tmp_path: Path) -> No
 
 def test_lists_and_doctor_say_what_there_is() -> None:
     listed = nas_domains("list")
-    for name in ("darts", "nasbench201", "random", "digits", "csv"):
+    for name in ("darts", "nasbench201", "random", "digits", "csv", "synflow", "forest"):
         assert re.search(rf"^ *{name} ", listed.stdout, re.MULTILINE), name
-    assert "npz" not in nas_domains("list", "spaces").stdout
+    assert "npz" not in nas_domains("list", "proxies").stdout
     doctor = nas_domains("doctor")
     assert doctor.returncode == 0
     assert __version__ in doctor.stdout and "weighted_sum_fwd" in doctor.stdout

@@ -99,6 +99,4 @@ class Proxy(ABC):
         """(weight, gradient of the loss) of all weights that the loss depends on."""
         weights = self.weights(network)
         found = torch.autograd.grad(loss(network(x), y), weights, allow_unused=True)
-        return [
-            (w.detach(), g) for w, g in zip(weights, found, strict=True) if g is not None
-        ]
+        return [(w.detach(), g) for w, g in zip(weights, found, strict=True) if g is not None]

@@ -1,0 +1,44 @@
+"""The proxy ``jacov``."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nas_domains.evaluation.proxies.jacov import Jacov
+from nas_domains.testing.proxies import ProxyContract
+
+from .small import LOSS
+
+
+class TestJacov(ProxyContract):
+    proxy = Jacov
+
+
+class Quadratic(nn.Module):
+    """Its Jacobian is its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.square().sum(1, keepdim=True) / 2
+
+
+def test_unlike_jacobians_score_high_and_equal_ones_low() -> None:
+    y = torch.zeros(2, dtype=torch.long)
+    apart = torch.tensor([[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]])
+    score = Jacov()(Quadratic(), apart, y, LOSS)
+    # Uncorrelated: both eigenvalues are 1.
+    assert score == pytest.approx(-2 * (math.log(1 + 1e-5) + 1 / (1 + 1e-5)))
+    half = torch.tensor([[1.0, 1.0, -1.0, -1.0], [2.0, 0.0, 0.0, -2.0]])
+    values = [1 + math.sqrt(0.5), 1 - math.sqrt(0.5)]
+    expected = -sum(math.log(v + 1e-5) + 1 / (v + 1e-5) for v in values)
+    assert Jacov()(Quadratic(), half, y, LOSS) == pytest.approx(expected)
+    alike = apart[[0, 0]]
+    assert Jacov()(Quadratic(), alike, y, LOSS) == pytest.approx(
+        -(math.log(2 + 1e-5) + 1 / (2 + 1e-5) + math.log(1e-5) + 1e5)
+    )
+
+
+def test_a_network_that_does_not_read_its_input_ranks_last() -> None:
+    x = torch.ones(2, 4)
+    assert Jacov()(Quadratic(), x, torch.zeros(2), LOSS) == -math.inf
