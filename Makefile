@@ -47,8 +47,9 @@ demo: $(VENV)/.stamp-core
 	    --budget 60s --train-budget 20s --seed 1 --out runs/demo; \
 	fi
 
+# A process for each core: each test runs on one thread.
 test: $(VENV)/.stamp-all
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 
 test-slow: $(VENV)/.stamp-all
 	$(BIN)/pytest -m slow
