@@ -10,6 +10,12 @@ is read once, for the strategies that are published (``--judge test``, other see
     python benchmarks/robust_default/study.py cifar10_5k.npz table.npz --minutes 5 \
         --judge test --seeds 10 11 12 13 --configs darts robust
 
+On data without a table the cell that was found is trained (``--train-epochs``), and judged by
+its accuracy on the validation split; the test split is not touched. A row ``random`` trains draws:
+
+    python benchmarks/robust_default/study.py digits --judge trained --budget steps=150 \
+        --seeds 0 1 2 3 --size 8 --configs random softmax robust
+
 Every search is a line of ``results.jsonl`` beside this file; those that are there are not run
 again, so a killed study goes on where it was. Without data the committed table is printed.
 """
@@ -33,15 +39,18 @@ from nas_domains.core.objective import parse_objectives
 from nas_domains.core.progress import Reporter
 from nas_domains.core.registry import strategies
 from nas_domains.evaluation.context import Context, make_accelerator
+from nas_domains.evaluation.train import fresh, train
 from nas_domains.nn.relaxation import Dirichlet, Gumbel, Softmax
 from nas_domains.strategies.base import Strategy
+from nas_domains.strategies.blackbox import draw
 from nas_domains.strategies.gradient import Gradient
 from nas_domains.strategies.parts.regularisers import BetaDecay, PriorDistance
 from nas_domains.strategies.settings import GradientSettings as Settings
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
-COLUMNS = {"validation": ("val_acc_12ep",), "test": ("test_acc_200ep",)}
+COLUMNS = {"validation": "val_acc_12ep", "test": "test_acc_200ep"}
+JUDGES = (*COLUMNS, "trained")
 
 TRAVEL = partial(Settings, alpha_travel=3.0, alpha_weight_decay=0.0)
 """Parameters that come as far in minutes as published searches let them come in hours."""
@@ -63,6 +72,8 @@ COMBINATIONS = {
         relaxation=Dirichlet, regularisers=(PriorDistance(),), warmup=0.3
     ),
     "softmax+warmup": TRAVEL(warmup=0.3),
+    # A search of one step gives the try-out nothing to begin with.
+    "tryout alone": TRAVEL(tryout=True),
 }
 """Combinations of parts that are no registered strategy."""
 
@@ -76,16 +87,30 @@ def strategy_of(name: str) -> Strategy:
 
 
 def search(
-    name: str, data: Path, seed: int, budget: str, limit: str | None, size: int, channels: int
-) -> tuple[str, float, int]:
-    """The cell found, in the benchmark's own form, the seconds and the steps of the search."""
+    name: str,
+    data: Path,
+    seed: int,
+    budget: str,
+    limit: str | None,
+    size: int,
+    channels: int,
+    epochs: int = 0,
+) -> dict[str, Any]:
+    """The cell found, in the benchmark's own form, the seconds and the plan of the search.
+
+    With ``epochs`` the network of the cell, as small as the supernet, is trained for as many and
+    its best validation accuracy is in percent under "trained".
+    """
     # Limits count the benchmark's own networks: 5 cells a stage, 16 channels.
+    cells, width = (1, channels) if epochs else (5, 16)
     space: Any = nd.spaces.get(
-        "nasbench201", cells=5, channels=16, supernet_cells=1, supernet_channels=channels
+        "nasbench201", cells=cells, channels=width, supernet_cells=1, supernet_channels=channels
     )
-    strategy = strategy_of(name)
     with tempfile.TemporaryDirectory() as folder:
-        task = nd.load_task(str(smaller(data, size, Path(folder))), augment="shift,flip")
+        if data.exists():
+            task = nd.load_task(str(smaller(data, size, Path(folder))), augment="shift,flip")
+        else:
+            task = nd.load_task(str(data))
         context = Context(
             space=space,
             task=task,
@@ -96,14 +121,32 @@ def search(
             checkpoints=Path(folder) / "checkpoints",
             reporter=Reporter(quiet=True),
         )
-        strategy.check(space, context.objectives)
         began = time.perf_counter()
-        plan = strategy.plan(context, Budget.parse(budget))
-        strategy.search(context, plan)
+        if name == "random":
+            architecture, plan = draw(context, "study", seed), {}
+        else:
+            strategy = strategy_of(name)
+            strategy.check(space, context.objectives)
+            plan = strategy.plan(context, Budget.parse(budget))
+            strategy.search(context, plan)
+            winner = strategy.choose(context, context.history.of("search"))
+            architecture = space.architecture(winner.architecture)
         seconds = time.perf_counter() - began
-        winner = strategy.choose(context, context.history.of("search"))
-    architecture = space.architecture(winner.architecture)
-    return space.arch_str(architecture), seconds, plan.get("steps", 0)
+        found = {"arch_str": space.arch_str(architecture), "seconds": seconds, "plan": plan}
+        if epochs:
+            fresh(context, "study")
+            network = space.build(architecture, task.input_shape, task.outputs)
+            _, metrics = train(
+                network,
+                context,
+                stage="study",
+                epochs=epochs,
+                architecture=dict(architecture),
+                order="study",
+            )
+            found["trained"] = 100 * (metrics["accuracy"] or 0.0)
+            found["params_M"] = sum(p.numel() for p in network.parameters()) / 1e6
+        return found
 
 
 def smaller(data: Path, side: int, folder: Path) -> Path:
@@ -134,86 +177,126 @@ def row_of(table: Any, arch_str: str) -> int:
 
 
 def rows_of(results: list[dict[str, Any]], judge: str) -> list[str]:
-    """The table: a line for each configuration and budget."""
+    """The table of a judge: a line for each configuration, data and budget."""
+    names = ("CIFAR-10", "CIFAR-100") if judge in COLUMNS else ("accuracy",)
+    shown = "".join(f" {name}, {judge} | least |" for name in names)
     lines = [
-        f"| strategy | search | limit | seeds | CIFAR-10, {judge} | least | CIFAR-100, {judge} | "
-        "seconds |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"| strategy | data | search | limit | seeds |{shown} seconds |",
+        "| --- | --- | --- | --- | --- |" + " --- | --- |" * len(names) + " --- |",
     ]
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for r in results:
         if r["judge"] == judge:
-            groups.setdefault((r["config"], r["budget"], r["limit"] or ""), []).append(r)
+            data = f"{r['data']} at {r['size']}, {r['channels']} channels"
+            key = (r["config"], data, r["budget"], r["limit"] or "")
+            groups.setdefault(key, []).append(r)
     found = []
-    for (config, budget, limit), group in groups.items():
-        ten, hundred = ([r["accuracy"][i] for r in group] for i in (0, 1))
+    for key, group in groups.items():
+        group.sort(key=lambda r: r["seed"])
         seconds = statistics.mean(r["seconds"] for r in group)
         seeds = " ".join(str(r["seed"]) for r in group)
-        found.append(
-            (
-                statistics.mean(ten),
-                f"| {config} | {budget} | {limit} | {seeds} | {statistics.mean(ten):.2f} | "
-                f"{min(ten):.2f} | {statistics.mean(hundred):.2f} | {seconds:.0f} |",
-            )
-        )
-    return lines + [line for _, line in sorted(found, reverse=True)]
+        values = [[r["accuracy"][i] for r in group] for i in range(len(names))]
+        text = "".join(f" {statistics.mean(v):.2f} | {min(v):.2f} |" for v in values)
+        line = f"| {' | '.join(key)} | {seeds} |{text} {seconds:.0f} |"
+        found.append((key[1], -statistics.mean(values[0]), line))
+    return lines + [line for *_, line in sorted(found)]
+
+
+def references(table: Any, judge: str) -> list[str]:
+    """What the table itself says, beside which the cells found stand."""
+    column, arch = table[COLUMNS[judge]], table["arch"]
+    convolutions = [i for i, name in enumerate(table["ops"]) if str(name).startswith("nor_conv")]
+    fits = table["params_M"][:, 0] <= 0.5
+    large = arch == convolutions[-1]
+    parameters = np.where(fits, table["params_M"][:, 0], 0)
+    rows = {
+        "mean of all cells": column.mean(0),
+        "the 64 all-convolution cells": column[np.isin(arch, convolutions).all(1)].mean(0),
+        "the largest cell, all 3x3 convolutions": column[large.all(1)].mean(0),
+        "largest cells of at most 0.5 M parameters": column[
+            parameters >= parameters.max() - 1e-6
+        ].mean(0),
+        "best cell of at most 0.5 M parameters": column[fits].max(0),
+        "optimum": column.max(0),
+    }
+    lines = [f"| cells of the table, {judge} | CIFAR-10 | CIFAR-100 |", "| --- | --- | --- |"]
+    return lines + [f"| {name} | {v[0]:.2f} | {v[1]:.2f} |" for name, v in rows.items()]
 
 
 def main() -> None:
     """Runs what is missing, then prints and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, nargs="?", help="images, in MedMNIST's layout")
+    parser.add_argument("data", type=Path, nargs="?", help="images in MedMNIST's layout, digits")
     parser.add_argument("table", type=Path, nargs="?", help="the table of NAS-Bench-201")
     parser.add_argument("--configs", nargs="+", default=["darts"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--budget", default="3m", help="of each search: a time, or steps=N")
     parser.add_argument("--limit", help="such as params<=0.5e6, of the benchmark's own networks")
-    parser.add_argument("--judge", choices=sorted(COLUMNS), default="validation")
+    parser.add_argument("--judge", choices=JUDGES, default="validation")
     parser.add_argument("--size", type=int, default=16, help="side of the images")
     parser.add_argument("--channels", type=int, default=8, help="of the first stage")
+    parser.add_argument("--train-epochs", type=int, default=8, help="where the judge is trained")
     asked = parser.parse_args()
-    kept = RESULTS.read_text().splitlines() if RESULTS.exists() else []
-    results = [json.loads(line) for line in kept]
-    if asked.table is not None:
-        table = np.load(asked.table)
-        for seed in asked.seeds:
-            for config in asked.configs:
-                key = {
-                    "config": config,
-                    "seed": seed,
-                    "budget": asked.budget,
-                    "limit": asked.limit,
-                    "judge": asked.judge,
-                    "size": asked.size,
-                    "channels": asked.channels,
-                }
-                if any(all(r[k] == v for k, v in key.items()) for r in results):
-                    continue
-                cell, seconds, steps = search(
-                    config, asked.data, seed, asked.budget, asked.limit, asked.size,
-                    asked.channels,
-                )
-                row = row_of(table, cell)
-                column = table[COLUMNS[asked.judge][0]][row]
-                result = {
-                    **key,
-                    "accuracy": [round(float(v), 2) for v in column],
-                    "params_M": round(float(table["params_M"][row][0]), 4),
-                    "arch_str": cell,
-                    "seconds": round(seconds, 1),
-                    "steps": steps,
-                    "threads": torch.get_num_threads(),
-                }
-                print(json.dumps(result), flush=True)
-                with RESULTS.open("a") as file:
-                    file.write(json.dumps(result) + "\n")
-                results.append(result)
+    if asked.data is not None and asked.judge in COLUMNS and asked.table is None:
+        parser.error("the judges validation and test need the table of NAS-Bench-201")
+    table = None if asked.table is None else np.load(asked.table)
+    for seed in asked.seeds if asked.data is not None else []:
+        for config in asked.configs:
+            key = {
+                "config": config,
+                "data": asked.data.stem,
+                "seed": seed,
+                "budget": asked.budget,
+                "limit": asked.limit,
+                "judge": asked.judge,
+                "size": asked.size,
+                "channels": asked.channels,
+            }
+            if any(all(r[k] == v for k, v in key.items()) for r in read()):
+                continue
+            found = search(
+                config,
+                asked.data,
+                seed,
+                asked.budget,
+                asked.limit,
+                asked.size,
+                asked.channels,
+                0 if asked.judge in COLUMNS else asked.train_epochs,
+            )
+            result = {**key, "threads": torch.get_num_threads(), "plan": found["plan"]}
+            if asked.judge in COLUMNS:
+                row = row_of(table, found["arch_str"])
+                column = table[COLUMNS[asked.judge]][row]
+                result["accuracy"] = [round(float(v), 2) for v in column]
+                result["params_M"] = round(float(table["params_M"][row][0]), 4)
+            else:
+                result["accuracy"] = [round(found["trained"], 2)]
+                result["params_M"] = round(found["params_M"], 4)
+            result |= {"arch_str": found["arch_str"], "seconds": round(found["seconds"], 1)}
+            print(json.dumps(result), flush=True)
+            with RESULTS.open("a") as file:
+                file.write(json.dumps(result) + "\n")
+    report(table)
+
+
+def read() -> list[dict[str, Any]]:
+    """The searches that are there."""
+    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def report(table: Any) -> None:
+    """Prints and writes the tables; those of the cells of the benchmark need its table."""
     text = []
-    for judge in COLUMNS:
-        if any(r["judge"] == judge for r in results):
-            text += [*rows_of(results, judge), ""]
+    for judge in JUDGES:
+        if any(r["judge"] == judge for r in read()):
+            text += [*rows_of(read(), judge), ""]
+            if judge in COLUMNS and table is not None:
+                text += [*references(table, judge), ""]
     print("\n".join(text))
-    (HERE / "table.md").write_text("\n".join(text))
+    if table is not None or not (HERE / "table.md").exists():
+        (HERE / "table.md").write_text("\n".join(text))
 
 
 if __name__ == "__main__":
