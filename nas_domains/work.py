@@ -238,11 +238,16 @@ class Work:
             "random_baseline": summary["random_baseline"],
             "shared_weights_rank": compare.rank(context, rows, winner, self.config["train_seeds"]),
             "baselines": summary["baselines"],
-            "pareto": front(context, records),
+            "pareto": front(context, [r for r in records if _alike(r, winner)]),
             "search_seconds": sum(r.seconds for r in records),
             "train_seconds": sum(r.seconds + r.detail["train_seconds"] for r in tests),
             "environment": describe_environment(self.config["device"]),
         }
+
+
+def _alike(record: Record, winner: Record) -> bool:
+    """Whether a record was scored as the winner was, so that they compare."""
+    return record.fidelity.get("selection") == winner.fidelity.get("selection")
 
 
 def hand_made(task: Task) -> list[compare.Row]:

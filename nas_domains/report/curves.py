@@ -9,6 +9,7 @@ from ..core.history import Record
 from ..core.objective import Objective
 from .content import Content, Row
 from .svg import Chart, Point, element, path, span
+from .tried import tried
 from .words import header, known, name_of, scale, several, with_unit
 
 LINES = {"winner": "winner", "random": "random", "hand-made": "hand"}
@@ -61,11 +62,17 @@ def test_scores(content: Content) -> Markup | None:
 
 def search_curves(content: Content) -> list[dict[str, Any]]:
     """The charts of the search, each with a title, a legend and a note."""
-    records = content.search
-    if not records:
+    if not content.search:
         return []
-    if any("train_loss" in r.detail for r in records):
-        charts = (_losses(records), _goal(content), _parameter_free(records), _eigenvalue(records))
+    records = [r for r in content.search if "train_loss" in r.detail]
+    if records:
+        charts = (
+            _losses(records),
+            _goal(content, records),
+            _parameter_free(records),
+            _eigenvalue(records),
+            tried(content),
+        )
         return [chart for chart in charts if chart]
     return [chart for chart in (_trials(content, False), _trials(content, True)) if chart]
 
@@ -82,9 +89,9 @@ def _losses(records: Sequence[Record]) -> dict[str, Any] | None:
     return _lines("Loss of the supernet", "epoch", "loss", lines)
 
 
-def _goal(content: Content) -> dict[str, Any] | None:
+def _goal(content: Content, records: Sequence[Record]) -> dict[str, Any] | None:
     metric = content.goal.metric
-    points = [(r.step, _scaled(metric, r)) for r in content.search]
+    points = [(r.step, _scaled(metric, r)) for r in records]
     lines = {"winner": (f"supernet {name_of(metric)}", points)}
     shown = _lines(f"{_capital(name_of(metric))} of the supernet", "epoch", header(metric), lines)
     if shown:

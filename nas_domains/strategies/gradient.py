@@ -205,10 +205,13 @@ class Gradient(Strategy):
     def _warn(self, context: Context) -> None:
         """Says where the decode that counts is mostly candidates without parameters."""
         records = context.history.of(SEARCH)
-        share = records[-1].detail["parameter_free"]
+        record, what = records[-1], "the last decode"
+        if self.settings.tryout:
+            record, what = choose_tried(context, records), "what was tried out best"
+        share = record.detail["parameter_free"]
         if share >= COLLAPSED:
             context.reporter.say(
-                f"{share:.0%} of the last decode has no parameters: the search may have "
+                f"{share:.0%} of {what} has no parameters: the search may have "
                 "collapsed, as DARTS as published does; use another gradient strategy, such as "
                 "robust or drnas, and compare with --strategy random."
             )

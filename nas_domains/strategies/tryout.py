@@ -170,7 +170,7 @@ class TryOut:
         mean = float(np.mean(losses[steps // 3 :]))
         # A degenerate network has an infinite one, which no record holds.
         rich = max(expressivity, -10 * FAILED)
-        return metrics, {"train_loss": mean, "expressivity": rich, **shares}
+        return metrics, {"early_loss": mean, "expressivity": rich, **shares}
 
     def _train(self, network: nn.Module, steps: int) -> list[float]:
         """The loss of each step; all architectures see the same batches."""
@@ -220,7 +220,7 @@ def choose_tried(context: Context, records: Sequence[Record]) -> Record:
         return choose(context, tried or records)
     draws = sum(r.fidelity["drawn"] for r in tried)
     marks = dict(zip((r.step for r in tried), standing(tried, draws), strict=True))
-    return max(fit, key=lambda r: (marks[r.step], -float(r.detail["train_loss"])))
+    return max(fit, key=lambda r: (marks[r.step], -float(r.detail["early_loss"])))
 
 
 def standing(tried: Sequence[Record], draws: int) -> list[float]:
@@ -235,7 +235,7 @@ def standing(tried: Sequence[Record], draws: int) -> list[float]:
     """
     if not tried:
         return []
-    counts = np.array([[-r.detail["train_loss"], r.detail["expressivity"]] for r in tried])
+    counts = np.array([[-r.detail["early_loss"], r.detail["expressivity"]] for r in tried])
     reference = counts[:draws] if draws > 1 else counts
     # A network that diverges, or is degenerate, tells nothing of the scale.
     sound = np.abs(reference) < FAILED

@@ -17,7 +17,7 @@ SPACE = nasbench201(1, 4)
 
 
 def _record(step: int, loss: float, expressivity: float, **metrics: float) -> Record:
-    detail = {"train_loss": loss, "expressivity": expressivity}
+    detail = {"early_loss": loss, "expressivity": expressivity}
     fidelity = {"epochs": 1, "selection": "try-out", "drawn": False}
     return Record("search", step, {}, fidelity, {"accuracy": 0.5, **metrics}, 1.0, detail)
 
@@ -114,4 +114,4 @@ def test_a_network_that_diverges_comes_last(tmp_path: Path) -> None:
     context = small_context(tmp_path, SPACE)
     context.task = context.task.with_recipe(lr=1e12, grad_clip=1e12)
     _, detail = TryOut(context, []).score(SPACE.sample(1, 3)[0], 8)
-    assert detail["train_loss"] > 1e3
+    assert detail["early_loss"] > 1e3
