@@ -14,7 +14,9 @@ def tried(content: Content) -> dict[str, Any] | None:
     points = [
         (r.detail["early_loss"], r.detail["expressivity"], r)
         for r in content.search
-        if known(r.detail.get("early_loss")) and known(r.detail.get("expressivity"))
+        if r.fidelity.get("selection") == "try-out"
+        and known(r.detail.get("early_loss"))
+        and known(r.detail.get("expressivity"))
     ]
     # What diverged, or is degenerate, would leave no room for the others.
     points = [point for point in points if max(map(abs, point[:2])) < 1e8]
@@ -31,7 +33,7 @@ def tried(content: Content) -> dict[str, Any] | None:
         drawn = record.fidelity.get("drawn")
         kind = "uniform draw" if drawn else "found or bred"
         label = f"step {record.step}, {kind}: loss {x:.3f}, expressivity {y:.1f}"
-        if record is content.best:
+        if record.architecture == content.architecture:
             chart.dot(x, y, "dot ring", "the winner", 8.0)
         chart.dot(x, y, "dot random" if drawn else "dot winner", label, 4.0)
     legend = [
@@ -40,7 +42,7 @@ def tried(content: Content) -> dict[str, Any] | None:
         ("ring", "the winner"),
     ]
     note = (
-        "Short trainings at full depth. Up and to the left is better: the winner is best on both "
-        "together, in standard deviations of the uniform draws."
+        "Short trainings at full depth. Up and to the left is better, on both together, in "
+        "standard deviations of the uniform draws; of the best, longer trainings choose the winner."
     )
     return {"title": "What was tried out", "svg": chart.markup, "legend": legend, "note": note}

@@ -23,7 +23,7 @@ from .gradient_search import GradientSearch
 from .parts.costs import CostRows
 from .perturbation import PerturbationSelection
 from .settings import GradientSettings
-from .tryout import TryOut, choose_tried, tried_of
+from .tryout import TryOut, choose_tried
 
 COLLAPSED = 0.5
 """Share of candidates without parameters from which a search is called collapsed."""
@@ -91,8 +91,7 @@ class Gradient(Strategy):
             steps = counts.get("steps", epochs * per_epoch)
             plan = {"steps": steps} | (selection.plan(steps) if selection else {})
             if self.settings.tryout:
-                plan["trials"] = counts.get("trials", TryOut.TRIALS)
-                plan["trial_steps"] = TryOut.STEPS
+                plan |= TryOut.plan(counts.get("trials", TryOut.TRIALS))
             return plan
         seconds = budget.seconds
         each = seconds_each(trial.step, seconds=0.04 * seconds)
@@ -104,9 +103,9 @@ class Gradient(Strategy):
         each += (time.perf_counter() - began) / per_epoch
         if self.settings.tryout:
             one = TryOut(context, []).seconds(trial.decode())
-            trials = max(1, round(TRYOUT_SHARE * seconds / one))
-            steps = max(1, round((seconds - trials * one) / each))
-            return {"steps": steps, "trials": trials, "trial_steps": TryOut.STEPS}
+            trials = TryOut.fit(TRYOUT_SHARE * seconds / one)
+            steps = max(1, round((1 - TRYOUT_SHARE) * seconds / each))
+            return {"steps": steps} | TryOut.plan(trials)
         if selection is None:
             return {"steps": budget.fit(each)}
         left = seconds - selection.seconds()
@@ -135,7 +134,7 @@ class Gradient(Strategy):
             selection.run(plan)
             self._record(context, search, len(context.history.of(SEARCH)) + 1, selection)
         if self.settings.tryout:
-            of_search = [r for r in context.history.of(SEARCH) if not tried_of([r])]
+            of_search = [r for r in context.history.of(SEARCH) if "selection" not in r.fidelity]
             decodes = [context.space.architecture(r.architecture or {}) for r in of_search]
             TryOut(context, decodes).run(plan, search.limit, len(of_search))
         self._warn(context)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -24,7 +25,7 @@ from ..evaluation.stream import Stream
 from ..evaluation.train import training_loss
 from .base import Plan
 
-__all__ = ["TryOut", "choose_tried", "standing", "tried_of"]
+__all__ = ["FINAL", "TRIED", "TryOut", "choose_tried", "standing", "tried_of"]
 
 MOST = 4.0
 """Standard deviations beyond which a count is no better, or no worse."""
@@ -32,7 +33,7 @@ MOST = 4.0
 FAILED = 1e8
 """Size of a count from which on it is that of a network that cannot be used."""
 
-TRIED = "try-out"
+TRIED, FINAL = "try-out", "try-out final"
 """What the fidelity of such a record names as its selection."""
 
 
@@ -51,7 +52,8 @@ class TryOut:
 
     Each counts in standard deviations of uniform draws, which are tried first; their sum decides.
     Then come the distinct decodes of the search, the latest before the others; then architectures
-    are bred: one of the best so far, with one choice changed.
+    are bred: one of the best so far, with one choice changed. The best of all are trained again,
+    for longer, as in successive halving (Jamieson & Talwalkar 2016, arXiv 1502.07943).
 
     Args:
         context: Of the run.
@@ -66,6 +68,10 @@ class TryOut:
     """Uniform draws that are tried, of at most a third of the trials."""
     DECODES = 6
     """Decodes that are tried at most."""
+    FINALS = 8
+    """Of how many of the best the longer training decides, of at most a quarter of the trials."""
+    LONGER = 4
+    """How many times longer that is."""
     PARENTS = 4
     """Of how many of the best so far the next one is bred."""
     JUDGED = 256
@@ -91,6 +97,16 @@ class TryOut:
         each = max((early - began) - (late - early), 1e-3) / 4
         return late - early + each * (self.STEPS - 4)
 
+    @classmethod
+    def plan(cls, trials: int) -> Plan:
+        """What :meth:`run` is told, for so many trials."""
+        return {"trials": trials, "trial_steps": cls.STEPS}
+
+    @classmethod
+    def fit(cls, tries: float) -> int:
+        """How many trials, with their finals, cost as much as so many tries."""
+        return max(1, round(max(tries / (1 + cls.LONGER / 4), tries - cls.LONGER * cls.FINALS)))
+
     def run(self, plan: Plan, limit: Limit | None, done: int) -> None:
         """Tries ``plan["trials"]`` architectures; goes on where a kill left it.
 
@@ -99,7 +115,8 @@ class TryOut:
             limit: What all keep, or None.
             done: Records of the search that stand before the first of these.
         """
-        history, trials = self.context.history, plan["trials"]
+        history, trials, steps = self.context.history, plan["trials"], plan["trial_steps"]
+        draws = min(self.DRAWS, trials // 3)
         with self.context.reporter.bar(TRIED, trials, "trials") as advance:
             for number in range(trials):
                 if history.find(SEARCH, done + number + 1) is None:
@@ -107,9 +124,23 @@ class TryOut:
                     architecture = self._next(tried, number, trials, limit)
                     if architecture is None:
                         break
-                    drawn = number < min(self.DRAWS, trials // 3)
-                    self._try(architecture, done + number + 1, plan["trial_steps"], drawn)
+                    self._try(architecture, done + number + 1, steps, drawn=number < draws)
                 advance(number + 1)
+        tried = tried_of(history.of(SEARCH))
+        marks = standing(tried, tried)
+        fit = [i for i, r in enumerate(tried) if self._allows(r)]
+        fit.sort(key=lambda i: (-marks[i], i))
+        finals = fit[: min(self.FINALS, trials // 4)]
+        with self.context.reporter.bar(FINAL, len(finals), "trials") as advance:
+            for number, i in enumerate(finals):
+                step = done + len(tried) + number + 1
+                if history.find(SEARCH, step) is None:
+                    architecture = self.context.space.architecture(tried[i].architecture or {})
+                    self._try(architecture, step, self.LONGER * steps, drawn=False, name=FINAL)
+                advance(number + 1)
+
+    def _allows(self, record: Record) -> bool:
+        return all(o.allows(record.metrics) for o in self.context.objectives)
 
     def _next(
         self, tried: Sequence[Record], number: int, trials: int, limit: Limit | None
@@ -123,7 +154,7 @@ class TryOut:
             for decode in self.decodes:
                 if decode not in known:
                     return decode
-            marks = standing(tried, draws)
+            marks = standing(tried, tried)
             best = sorted(range(len(tried)), key=lambda i: (-marks[i], -i))[: self.PARENTS]
             for _ in range(100 if best else 0):
                 parent = tried[best[int(rng.integers(len(best)))]]
@@ -140,11 +171,13 @@ class TryOut:
                 return drawn
         return None
 
-    def _try(self, architecture: Architecture, step: int, steps: int, drawn: bool) -> None:
+    def _try(
+        self, architecture: Architecture, step: int, steps: int, *, drawn: bool, name: str = TRIED
+    ) -> None:
         began = time.perf_counter()
         metrics, detail = self.score(architecture, steps)
         seconds = time.perf_counter() - began
-        fidelity = {"epochs": 1, "steps": steps, "selection": TRIED, "drawn": drawn}
+        fidelity = {"epochs": 1, "steps": steps, "selection": name, "drawn": drawn}
         self.context.history.add(
             Record(SEARCH, step, dict(architecture), fidelity, metrics, seconds, detail)
         )
@@ -203,46 +236,55 @@ class TryOut:
         return [float(v) for v in found]
 
 
-def tried_of(records: Sequence[Record]) -> list[Record]:
-    """The records of architectures that were tried out."""
-    return [r for r in records if r.fidelity.get("selection") == TRIED]
+def tried_of(records: Sequence[Record], name: str = TRIED) -> list[Record]:
+    """The records of architectures that were tried out, or of the finals."""
+    return [r for r in records if r.fidelity.get("selection") == name]
 
 
 def choose_tried(context: Context, records: Sequence[Record]) -> Record:
-    """The record that stands best among those tried that keep the limits.
+    """The record that stands best in the finals, or among all tried where there were none.
 
     Raises:
-        UsageError: None keeps them.
+        UsageError: None keeps the limits.
     """
     tried = tried_of(records)
-    fit = [r for r in tried if all(o.allows(r.metrics) for o in context.objectives)]
+    last = tried_of(records, FINAL) or tried
+    fit = [r for r in last if all(o.allows(r.metrics) for o in context.objectives)]
     if not fit:
-        return choose(context, tried or records)
-    draws = sum(r.fidelity["drawn"] for r in tried)
-    marks = dict(zip((r.step for r in tried), standing(tried, draws), strict=True))
+        return choose(context, last or records)
+    marks = dict(zip((r.step for r in last), standing(last, tried), strict=True))
     return max(fit, key=lambda r: (marks[r.step], -float(r.detail["early_loss"])))
 
 
-def standing(tried: Sequence[Record], draws: int) -> list[float]:
+def standing(records: Sequence[Record], tried: Sequence[Record]) -> list[float]:
     """How each record stands on both counts together, in standard deviations of the draws.
 
     Args:
-        tried: Records of tries, the draws first.
-        draws: How many of them are uniform draws; all are taken where there are fewer than two.
+        records: Of equally long trainings.
+        tried: All short trainings; the uniform draws among them, or all where those are fewer
+            than two, give the scale.
 
     Returns:
-        A number for each record; more is better.
+        A number for each record; more is better. Those of other trainings do not compare.
     """
-    if not tried:
+    if not records:
         return []
-    counts = np.array([[-r.detail["early_loss"], r.detail["expressivity"]] for r in tried])
-    reference = counts[:draws] if draws > 1 else counts
-    # A network that diverges, or is degenerate, tells nothing of the scale.
-    sound = np.abs(reference) < FAILED
-    marks = np.zeros(len(tried))
+    drawn = [r for r in tried if r.fidelity["drawn"]]
+    reference = _counts(drawn if len(drawn) > 1 else tried)
+    counts = _counts(records)
+    marks = np.zeros(len(records))
     for j in range(2):
-        own = reference[sound[:, j], j]
-        if len(own) == 0:
+        # A network that diverges, or is degenerate, tells nothing of the scale.
+        scale = reference[np.abs(reference[:, j]) < FAILED, j]
+        own = counts[np.abs(counts[:, j]) < FAILED, j]
+        if len(scale) == 0 or len(own) == 0:
             continue
-        marks += np.clip((counts[:, j] - own.mean()) / max(own.std(), 1e-9), -MOST, MOST)
+        # The middle is that of the draws where they trained as long, else that of the records.
+        alike = records[0].fidelity["steps"] == tried[0].fidelity["steps"]
+        middle = scale.mean() if alike else own.mean()
+        marks += np.clip((counts[:, j] - middle) / max(scale.std(), 1e-9), -MOST, MOST)
     return [float(m) for m in marks]
+
+
+def _counts(records: Sequence[Record]) -> npt.NDArray[np.float64]:
+    return np.array([[-r.detail["early_loss"], r.detail["expressivity"]] for r in records])

@@ -80,7 +80,7 @@ class TestProxyless(Cells):
 
 
 class TestRobust(Cells):
-    budget: ClassVar[str] = "epochs=2,trials=3"
+    budget: ClassVar[str] = "epochs=2,trials=4"
 
     make_strategy = staticmethod(presets.robust)
 

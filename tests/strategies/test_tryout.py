@@ -1,5 +1,6 @@
 """Selection by trying out."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,43 +10,67 @@ import pytest
 from nas_domains.core.errors import UsageError
 from nas_domains.core.history import History, Record
 from nas_domains.strategies import presets
-from nas_domains.strategies.tryout import TryOut, choose_tried, standing, tried_of
+from nas_domains.strategies.tryout import FINAL, TryOut, choose_tried, standing, tried_of
 from nas_domains.testing.strategies import small_context
 from nas_domains.vision.spaces import nasbench201
 
 SPACE = nasbench201(1, 4)
 
 
-def _record(step: int, loss: float, expressivity: float, **metrics: float) -> Record:
+def _record(
+    step: int,
+    loss: float,
+    expressivity: float,
+    *,
+    drawn: bool = False,
+    steps: int = 10,
+    **metrics: float,
+) -> Record:
     detail = {"early_loss": loss, "expressivity": expressivity}
-    fidelity = {"epochs": 1, "selection": "try-out", "drawn": False}
+    fidelity = {"epochs": 1, "selection": "try-out", "drawn": drawn, "steps": steps}
     return Record("search", step, {}, fidelity, {"accuracy": 0.5, **metrics}, 1.0, detail)
 
 
 def test_counts_are_in_deviations_of_the_draws() -> None:
-    tried = [_record(1, 2.0, 5.0), _record(2, 1.0, 9.0), _record(3, 0.5, 11.0)]
+    draws = [_record(1, 2.0, 5.0, drawn=True), _record(2, 1.0, 9.0, drawn=True)]
+    tried = [*draws, _record(3, 0.5, 11.0)]
     # Draws: losses 1.5 +- 0.5, expressivities 7 +- 2.
-    assert standing(tried, 2) == pytest.approx([-1 - 1, 1 + 1, 2 + 2])
-    assert standing([], 0) == [] and standing(tried[:1], 0) == [0.0]
+    assert standing(tried, tried) == pytest.approx([-1 - 1, 1 + 1, 2 + 2])
+    assert standing([], tried) == [] and standing(tried[:1], tried[:1]) == [0.0]
+    # Longer trainings have lower losses: they compare with each other, in the same unit.
+    finals = [_record(4, 0.2, 7.0, steps=40), _record(5, 0.6, 7.0, steps=40)]
+    assert standing(finals, tried) == pytest.approx([0.4, -0.4])
 
 
 def test_one_count_cannot_make_up_for_any_failure_on_the_other() -> None:
-    draws = [_record(i, 2.0 + 0.01 * i, 5.0 + i) for i in range(6)]
-    marks = standing([*draws, _record(6, 1e9, 1e6), _record(7, 2.0, 8.0)], 6)
+    draws = [_record(i, 2.0 + 0.01 * i, 5.0 + i, drawn=True) for i in range(6)]
+    tried = [*draws, _record(6, 1e9, 1e6), _record(7, 2.0, 8.0)]
+    marks = standing(tried, tried)
     assert marks[6] == 0.0 < marks[7]
 
 
 def test_a_draw_that_diverges_does_not_stretch_the_scale() -> None:
-    draws = [_record(i, 2.0 + 0.01 * i, 5.0 + i) for i in range(6)]
-    rest = [_record(8, 1.9, 5.0)]
-    with_bad = standing([*draws, _record(7, 1e9, -1e9), *rest], 7)
-    assert with_bad[-1] == pytest.approx(standing([*draws, *rest], 6)[-1])
+    draws = [_record(i, 2.0 + 0.01 * i, 5.0 + i, drawn=True) for i in range(6)]
+    rest = _record(8, 1.9, 5.0)
+    with_bad = [*draws, _record(7, 1e9, -1e9, drawn=True), rest]
+    without = [*draws, rest]
+    assert standing(with_bad, with_bad)[-1] == pytest.approx(standing(without, without)[-1])
 
 
 def test_what_learns_quickly_and_tells_much_apart_wins(tmp_path: Path) -> None:
     context = small_context(tmp_path, SPACE)
     quick, rich, both = _record(1, 1.0, 1.0), _record(2, 3.0, 9.0), _record(3, 1.1, 8.0)
     assert choose_tried(context, [quick, rich, both]) is both
+    # The finals have the last word.
+    finals = [
+        replace(_record(4, 0.8, 1.0, steps=40), architecture={}),
+        replace(_record(5, 2.0, 8.0, steps=40), architecture={}),
+    ]
+    for record in finals:
+        record.fidelity["selection"] = "try-out final"  # type: ignore[index]
+    assert choose_tried(context, [quick, rich, both, *finals]) is finals[1]
+    finals[1].detail["early_loss"] = 9.0  # type: ignore[index]
+    assert choose_tried(context, [quick, rich, both, *finals]) is finals[0]
 
 
 def test_what_exceeds_a_limit_does_not_win(tmp_path: Path) -> None:
@@ -65,6 +90,11 @@ def test_draws_come_first_then_decodes_and_nothing_is_tried_twice(tmp_path: Path
     assert [r.fidelity["drawn"] for r in tried_of(context.history.records)] == 3 * [1] + 6 * [0]
     assert tried[3:6] == [decodes[2], decodes[0], decodes[1]]
     assert len(set(tried)) == len(tried) == 9
+    finals = tried_of(context.history.records, FINAL)
+    assert [r.fidelity["steps"] for r in finals] == [8, 8]
+    marks = standing(tried_of(context.history.records), tried_of(context.history.records))
+    best = sorted(range(9), key=lambda i: -marks[i])[:2]
+    assert [SPACE.architecture(r.architecture or {}) for r in finals] == [tried[i] for i in best]
     # Those that follow are bred: one choice away from one of those before.
     for i, architecture in enumerate(tried[6:], 6):
         assert any(architecture in SPACE.neighbours(a) for a in tried[:i])
@@ -81,7 +111,8 @@ def test_a_small_space_ends_when_all_is_tried(tmp_path: Path) -> None:
     limit = space.limit([f"params<={bound}"], (1, 8, 8), 3)
     begin = limit.sample(1, np.random.default_rng(0))
     TryOut(context, begin).run({"trials": 12, "trial_steps": 1}, limit, 0)
-    found = [space.architecture(r.architecture or {}) for r in context.history.of("search")]
+    records = tried_of(context.history.of("search"))
+    found = [space.architecture(r.architecture or {}) for r in records]
     assert all(limit.allows(a) for a in found) and len(set(found)) == len(found)
 
 
