@@ -43,6 +43,6 @@ def tried(content: Content) -> dict[str, Any] | None:
     ]
     note = (
         "Short trainings at full depth. Up and to the left is better, on both together, in "
-        "standard deviations of the uniform draws; of the best, longer trainings choose the winner."
+        "standard deviations of the uniform draws; longer trainings of the best decide."
     )
     return {"title": "What was tried out", "svg": chart.markup, "legend": legend, "note": note}
