@@ -1,12 +1,12 @@
 """BreastMNIST: the winner of a search beside random, hand-made and published networks.
 
-Runs ``nas-domains search`` once a seed and writes ``breastmnist.json``, ``breastmnist.md`` and
-``breastmnist.png`` beside this file. A killed study goes on where it was: finished seeds are read,
+Runs ``nas-domains search`` once a seed and writes ``breastmnist_STRATEGY.json``, ``.md`` and ``.png``
+beside this file. A killed study goes on where it was: finished seeds are read,
 a begun one is resumed. The test split is scored once a trained network, after everything that
 selects (the search, the epoch) has been decided on training and validation data.
 
-    python benchmarks/breastmnist.py breastmnist.npz --seeds 3
-    python benchmarks/breastmnist.py            # the committed table and plot again
+    python benchmarks/breastmnist.py breastmnist.npz --seeds 3 --strategy robust
+    python benchmarks/breastmnist.py --strategy darts       # the committed table and plot again
 """
 
 import argparse
@@ -179,10 +179,16 @@ def plot(results: dict[str, dict[str, Any]], path: Path) -> None:
 def write(study: dict[str, Any]) -> None:
     """Writes the record, the table and the plot, and prints the table."""
     text = markdown(study)
-    (HERE / "breastmnist.json").write_text(json.dumps(study, indent=1) + "\n", encoding="utf-8")
-    (HERE / "breastmnist.md").write_text(text, encoding="utf-8")
-    plot(study["results"], HERE / "breastmnist.png")
+    stem = stem_of(study["options"])
+    (HERE / f"{stem}.json").write_text(json.dumps(study, indent=1) + "\n", encoding="utf-8")
+    (HERE / f"{stem}.md").write_text(text, encoding="utf-8")
+    plot(study["results"], HERE / f"{stem}.png")
     print(text)
+
+
+def stem_of(options: list[str]) -> str:
+    """The name of the study's files."""
+    return f"breastmnist_{options[options.index('--strategy') + 1]}"
 
 
 def main() -> None:
@@ -190,19 +196,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, nargs="?", help="breastmnist.npz; none: print again")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--runs", type=Path, default=Path("runs/breastmnist"))
+    parser.add_argument("--strategy", default="robust")
+    parser.add_argument("--runs", type=Path, help="default: runs/breastmnist_STRATEGY")
     parser.add_argument("--space", default="darts:cells=4,channels=8")
     parser.add_argument("--budget", default="5m")
     parser.add_argument("--train-budget", default="2m")
     arguments = parser.parse_args()
     if arguments.data is None:
-        write(json.loads((HERE / "breastmnist.json").read_text(encoding="utf-8")))
+        stem = stem_of(["--strategy", arguments.strategy])
+        write(json.loads((HERE / f"{stem}.json").read_text(encoding="utf-8")))
         return
-    options = ["--space", arguments.space, "--strategy", "darts"]
+    options = ["--space", arguments.space, "--strategy", arguments.strategy]
     options += ["--budget", arguments.budget, "--train-budget", arguments.train_budget]
+    runs = arguments.runs or Path("runs") / stem_of(options)
     study: dict[str, Any] = {"code": code(), "options": options, "notes": [], "results": {}}
     for seed in range(1, arguments.seeds + 1):
-        study["results"][str(seed)] = run_seed(arguments.data, arguments.runs, seed, options)
+        study["results"][str(seed)] = run_seed(arguments.data, runs, seed, options)
         write(study)
 
 
