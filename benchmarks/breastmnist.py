@@ -1,7 +1,7 @@
 """BreastMNIST: the winner of a search beside random, hand-made and published networks.
 
-Runs ``nas-domains search`` once a seed and writes ``breastmnist_STRATEGY.json``, ``.md`` and ``.png``
-beside this file. A killed study goes on where it was: finished seeds are read,
+Runs ``nas-domains search`` once a seed and writes ``breastmnist_STRATEGY.json``, ``.md`` and
+``.png`` beside this file. A killed study goes on where it was: finished seeds are read,
 a begun one is resumed. The test split is scored once a trained network, after everything that
 selects (the search, the epoch) has been decided on training and validation data.
 

@@ -9,6 +9,7 @@ import pytest
 import nas_domains as nd
 from nas_domains.core.errors import UsageError
 from nas_domains.core.run import Run
+from nas_domains.testing.strategies import bars_task
 
 from .make import config, make_run, page, train_row
 
@@ -52,6 +53,26 @@ def test_real_search_draws_both_cells_and_all_edges(searched):
     chosen = {v for k, v in searched.best.architecture.items() if not k.endswith("inputs")}
     pills = [d for d in read.drawings if 'class="cell"' in d]
     assert all(any(f">{name}</text>" in d for d in pills) for name in chosen)
+
+
+def test_what_was_tried_out_is_a_chart_of_its_own(tmp_path):
+    run = nd.search(
+        "nasbench201:cells=1,channels=2",
+        bars_task(),
+        out=tmp_path / "a",
+        strategy="robust",
+        budget="steps=2,trials=6",
+        train_budget="epochs=1",
+        validate=False,
+        quiet=True,
+    )
+    read, tried = page(run), [r for r in run.history.of("search") if "selection" in r.fidelity]
+    assert "What was tried out" in read.text
+    (chart,) = [d for d in read.drawings if "naswot" in d]
+    assert chart.count("uniform draw: loss") == 2 and chart.count("found or bred: loss") == 4
+    assert "the winner" in chart and len(tried) == 6 + 1
+    # The front is of the finals alone, as a supernet's scores do not compare with theirs.
+    assert [dict(m.architecture) for m in run.pareto] == [dict(run.best.architecture)]
 
 
 def test_writing_again_gives_the_same_bytes_and_leaves_no_other_file(searched):
