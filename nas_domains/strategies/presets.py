@@ -107,7 +107,8 @@ def robust() -> Strategy:
 
     Softmax weights held together by beta-decay (Ye et al. 2022), a second skip connection that
     fades out (Chu et al. 2021), and architecture parameters that come as far in a short search as
-    in a long one.
+    in a long one. What that finds, and what lies near, is tried out at full depth; see
+    :class:`nas_domains.strategies.tryout.TryOut`.
     """
     return Gradient(
         "robust",
