@@ -20,7 +20,7 @@ for _name, _attribute, _summary in (
     ("darts-plus", "darts_plus", "ends at two skip connections in a cell (Liang et al. 2019)"),
     ("r-darts", "r_darts", "ends where the dominant eigenvalue rises (Zela et al. 2020)"),
     ("proxyless", "proxyless", "binary gates, two paths (Cai et al. 2019)"),
-    ("robust", "robust", "the default for cells: what a held search finds is tried out at full depth"),
+    ("robust", "robust", "the default for cells: its finds are tried out at full depth"),
     ("enas", "enas", "a controller and shared weights, in turn (Pham et al. 2018)"),
     ("fairnas", "fairnas", "strictly fair single paths, then evolution (Chu et al. 2021)"),
     ("ofa", "ofa", "sandwich rule and distillation, then evolution (Cai et al. 2020)"),
