@@ -31,14 +31,14 @@ def tried(content: Content) -> dict[str, Any] | None:
     )
     for x, y, record in points:
         drawn = record.fidelity.get("drawn")
-        kind = "uniform draw" if drawn else "found or bred"
+        kind = "uniform draw" if drawn else "found"
         label = f"step {record.step}, {kind}: loss {x:.3f}, expressivity {y:.1f}"
         if record.architecture == content.architecture:
             chart.dot(x, y, "dot ring", "the winner", 8.0)
         chart.dot(x, y, "dot random" if drawn else "dot winner", label, 4.0)
     legend = [
         ("random", "uniform draws"),
-        ("winner", "found by the search, or bred"),
+        ("winner", "found by the search, or near the best"),
         ("ring", "the winner"),
     ]
     note = (

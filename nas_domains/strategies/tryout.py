@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from ..core.architecture import Architecture
-from ..core.errors import UsageError
 from ..core.evaluate import Metrics
 from ..core.history import SEARCH, Record
 from ..core.limit import Limit
@@ -24,6 +23,7 @@ from ..evaluation.select import choose
 from ..evaluation.stream import Stream
 from ..evaluation.train import training_loss
 from .base import Plan
+from .parts.proposal import most_promising
 
 __all__ = ["FINAL", "TRIED", "TryOut", "choose_tried", "standing", "tried_of"]
 
@@ -56,8 +56,8 @@ class TryOut:
 
     Each counts in standard deviations of uniform draws, which are tried first; their sum decides,
     in which expressivity weighs twice as much, for short trainings flatter what is small.
-    Then come the distinct decodes of the search, the latest before the others; then architectures
-    are bred: one of the best so far, with one choice changed. The best of all are trained again,
+    Then come the distinct decodes of the search, the latest before the others; then what a
+    Gaussian process finds most promising near the best. The best of all are trained again,
     for longer, as in successive halving (Jamieson & Talwalkar 2016, arXiv 1502.07943).
 
     Args:
@@ -77,8 +77,6 @@ class TryOut:
     """Of how many of the best the longer training decides, of at most a quarter of the trials."""
     LONGER = 4
     """How many times longer that is."""
-    PARENTS = 4
-    """Of how many of the best so far the next one is bred."""
     JUDGED = 256
     """Samples of the validation half that a short training is scored on at most."""
 
@@ -159,17 +157,8 @@ class TryOut:
             for decode in self.decodes:
                 if decode not in known:
                     return decode
-            marks = standing(tried, tried)
-            best = sorted(range(len(tried)), key=lambda i: (-marks[i], -i))[: self.PARENTS]
-            for _ in range(100 if best else 0):
-                parent = tried[best[int(rng.integers(len(best)))]]
-                try:
-                    own = space.architecture(parent.architecture or {})
-                    bred = space.mutate(own, rng, limit)
-                except UsageError:  # a single architecture, or no mutant within the limit
-                    break
-                if bred not in known:
-                    return bred
+            own = [space.architecture(r.architecture or {}) for r in tried]
+            return most_promising(space, own, standing(tried, tried), rng, limit)
         for _ in range(100):
             drawn = space.sample(1, rng, limit)[0]
             if drawn not in known:

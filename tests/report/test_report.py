@@ -69,7 +69,7 @@ def test_what_was_tried_out_is_a_chart_of_its_own(tmp_path):
     read, tried = page(run), [r for r in run.history.of("search") if "selection" in r.fidelity]
     assert "What was tried out" in read.text
     (chart,) = [d for d in read.drawings if "naswot" in d]
-    assert chart.count("uniform draw: loss") == 2 and chart.count("found or bred: loss") == 4
+    assert chart.count("uniform draw: loss") == 2 and chart.count("found: loss") == 4
     assert "the winner" in chart and len(tried) == 6 + 1
     # The front is of the finals alone, as a supernet's scores do not compare with theirs.
     assert [dict(m.architecture) for m in run.pareto] == [dict(run.best.architecture)]
