@@ -25,6 +25,7 @@ for _name, _attribute, _summary in (
     ("fairnas", "fairnas", "strictly fair single paths, then evolution (Chu et al. 2021)"),
     ("ofa", "ofa", "sandwich rule and distillation, then evolution (Cai et al. 2020)"),
     ("spos", "spos", "uniform single paths, then evolution (Guo et al. 2020)"),
+    ("evolution", "evolution", "aging evolution of trained networks (Real et al. 2019)"),
     ("random", "random", "uniform draws, each trained for a few epochs"),
 ):
     _registry.strategies.register(_name, f"nas_domains.strategies.presets:{_attribute}", _summary)

@@ -4,13 +4,15 @@ from functools import partial
 
 from ..nn.relaxation import Dirichlet, Gates, Gumbel, Softmax
 from .base import Strategy
-from .blackbox import RandomSearch
+from .blackbox import BlackBox
 from .enas import ControllerSettings, Enas
 from .gradient import Gradient
 from .oneshot import OneShot, OneShotSettings
 from .parts.regularisers import BetaDecay, PriorDistance
 from .parts.stop import EigenvalueStop, SkipStop
 from .path_evolution import Evolution
+from .samplers.evolution import AgingEvolution
+from .samplers.uniform import Uniform
 from .settings import GradientSettings as Settings
 
 
@@ -123,7 +125,12 @@ def robust() -> Strategy:
 
 def random() -> Strategy:
     """Random search: uniform draws, each trained for a few epochs (Li & Talwalkar 2019)."""
-    return RandomSearch("random")
+    return BlackBox("random", Uniform)
+
+
+def evolution() -> Strategy:
+    """Aging evolution (Real et al. 2019, arXiv 1802.01548), with a small population."""
+    return BlackBox("evolution", AgingEvolution, goals=1)
 
 
 def spos() -> Strategy:
