@@ -1,6 +1,7 @@
 """Black-box strategies: architectures are proposed, each is evaluated on its own."""
 
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -8,15 +9,18 @@ import optuna
 
 from ..core.architecture import Architecture
 from ..core.budget import Budget
+from ..core.errors import UsageError
 from ..core.evaluate import Fidelity
 from ..core.history import SEARCH, Record
 from ..core.limit import Limit
+from ..core.objective import COST_METRICS, Objective
 from ..core.seeds import derive
 from ..core.space import SearchSpace
 from ..evaluation.context import Context
 from ..evaluation.score import costs
 from ..evaluation.timing import seconds_per_epoch
 from .base import Plan, Strategy
+from .pruner import Hyperband
 from .study import Proposal, RunStudy, forget, quiet_optuna
 from .trials import TrainEvaluator
 
@@ -39,17 +43,29 @@ class BlackBox(Strategy):
         name: Registered name.
         sampler: Makes the sampler; its proposals keep the limit that it is given.
         goals: How many objectives without limits it can weigh.
+        halving: Whether trials are stopped early by :class:`Hyperband`.
     """
 
-    def __init__(self, name: str, sampler: MakeSampler, *, goals: int = 99) -> None:
+    def __init__(
+        self, name: str, sampler: MakeSampler, *, goals: int = 99, halving: bool = False
+    ) -> None:
         super().__init__(name)
-        self.sampler, self.goals = sampler, goals
+        self.sampler, self.goals, self.halving = sampler, goals, halving
+
+    def check(self, space: SearchSpace, objectives: Sequence[Objective]) -> None:
+        """See :meth:`Strategy.check`; what stops trials must be known after each epoch."""
+        super().check(space, objectives)
+        if self.halving and objectives[0].metric in COST_METRICS:
+            raise UsageError(
+                f"The strategy {self.name!r} cannot make {objectives[0].metric!r} its goal: name "
+                "a metric of the task, or use --strategy nsga2."
+            )
 
     def plan(self, context: Context, budget: Budget) -> Plan:
         """Trials for a time, or ``trials=N`` (and ``epochs=N`` a trial); see the base.
 
         With a time, a trial has up to a third of the recipe's epochs, fewer where less than eight
-        trials would fit.
+        trials would fit; where trials are stopped early, that is what the longest have.
         """
         counts = budget.only(*self.units)
         usual = max(1, context.task.recipe.epochs // 3)
@@ -57,7 +73,9 @@ class BlackBox(Strategy):
             return {"trials": counts.get("trials", 10), "epochs": counts.get("epochs", usual)}
         epoch, setup = self._seconds(context, budget.seconds)
         epochs = int(min(usual, max(1.0, (budget.seconds / 8 - setup) / epoch)))
-        return {"trials": budget.fit(epochs * epoch + setup), "epochs": epochs}
+        spent = Hyperband(epochs).mean_cost() if self.halving else float(epochs)
+        each = (spent * epoch + setup) / context.workers
+        return {"trials": budget.fit(each), "epochs": epochs}
 
     def _seconds(self, context: Context, budget: float) -> tuple[float, float]:
         """Mean seconds of an epoch and of all else, of four random architectures."""
@@ -78,10 +96,12 @@ class BlackBox(Strategy):
         sampler = self.sampler(
             context.space, seed=derive(context.seed, SEARCH, "sampler"), limit=limit
         )
+        seed = derive(context.seed, SEARCH, "hyperband")
+        pruner = Hyperband(plan["epochs"], seed=seed) if self.halving else None
         evaluator = TrainEvaluator(context)
         total = plan["trials"]
         with quiet_optuna(), context.reporter.bar(SEARCH, total, "trials") as advance:
-            study = RunStudy(context, sampler, limit)
+            study = RunStudy(context, sampler, limit, pruner)
             try:
                 while study.done < total:
                     proposal = study.next()
@@ -102,11 +122,23 @@ class BlackBox(Strategy):
         if known is not None:
             return known
         trial = step - 1
-        metrics = evaluator(proposal.architecture, Fidelity(plan["epochs"]), trial=trial)
-        record = evaluator.record(proposal.architecture, trial, metrics)
+        fidelity = Fidelity(plan["epochs"])
+        metrics = evaluator(
+            proposal.architecture,
+            fidelity,
+            trial=trial,
+            stop=lambda records: study.report(proposal, records),
+        )
+        record = evaluator.record(proposal.architecture, fidelity, metrics, trial=trial)
         known = history.add(record)
         evaluator.clear(trial)
         return known
+
+    def choose(self, context: Context, records: Sequence[Record]) -> Record:
+        """See :meth:`Strategy.choose`; of those that were not stopped early, where one wins."""
+        whole = [r for r in records if not r.detail.get("stopped")]
+        fit = any(all(o.allows(r.metrics) for o in context.objectives) for r in whole)
+        return super().choose(context, whole if fit else records)
 
     def restart(self, context: Context) -> None:
         """See :meth:`Strategy.restart`."""

@@ -170,10 +170,10 @@ class RunStudy:
     def _count(self, step: int) -> None:
         record = self._record(step)
         assert record is not None
-        if record.fidelity["epochs"]:
-            self.done += 1
-        else:
+        if record.detail.get("refused"):
             self.refused += 1
+        else:
+            self.done += 1
 
     def report(self, proposal: Proposal, records: Sequence[Record]) -> bool:
         """Tells the scores of a trial's epochs; whether the pruner ends it there."""

@@ -86,14 +86,23 @@ class TrainEvaluator(Evaluator):
             )
         return dict(known.metrics)
 
-    def record(self, architecture: Architecture, trial: int, metrics: Metrics) -> Record:
-        """The record of a trial that has ended, with the epochs that it was trained."""
+    def record(
+        self, architecture: Architecture, fidelity: Fidelity, metrics: Metrics, *, trial: int
+    ) -> Record:
+        """The record of a trial that has ended: with the epochs that it was trained.
+
+        Its detail says "stopped" where these are fewer than were meant, and "refused" where it was
+        not trained as its costs break a limit.
+        """
         history, stage = self.context.history, stage_of(trial)
         epochs = history.of(stage)
         # Of all records, so that what was spent before a kill counts.
         spent = sum(r.seconds for r in [*epochs, *history.of(f"{stage}/costs")])
-        fidelity = Fidelity(len(epochs)).as_dict()
-        return Record(SEARCH, trial + 1, dict(architecture), fidelity, metrics, spent)
+        detail = {}
+        if len(epochs) < fidelity.epochs:
+            detail["stopped" if epochs else "refused"] = True
+        seen = Fidelity(len(epochs)).as_dict()
+        return Record(SEARCH, trial + 1, dict(architecture), seen, metrics, spent, detail)
 
     def clear(self, trial: int) -> None:
         """Removes what a trial needed to go on."""

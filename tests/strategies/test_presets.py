@@ -129,6 +129,30 @@ class TestEvolution(BlackBoxContract):
     make_strategy = staticmethod(presets.evolution)
 
 
+class TestReinforce(BlackBoxContract):
+    make_strategy = staticmethod(presets.reinforce)
+
+
+class TestTpe(BlackBoxContract):
+    make_strategy = staticmethod(presets.tpe)
+
+
+class TestNsga2(BlackBoxContract):
+    make_strategy = staticmethod(presets.nsga2)
+
+
+class TestNsga3(BlackBoxContract):
+    make_strategy = staticmethod(presets.nsga3)
+
+
+class TestHyperband(BlackBoxContract):
+    make_strategy = staticmethod(presets.hyperband)
+
+
+class TestBohb(BlackBoxContract):
+    make_strategy = staticmethod(presets.bohb)
+
+
 def test_each_registered_strategy_is_tested_here() -> None:
     own = [c for name, c in globals().items() if name.startswith("Test")]
     assert {entry.name for entry in strategies} == {c().make_strategy().name for c in own}
