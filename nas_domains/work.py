@@ -148,23 +148,25 @@ class Work:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                if context.batch_size <= 1:
-                    raise UsageError(
-                        "Memory ran out even with a batch of 1: make the space smaller with "
-                        "--space."
-                    ) from error
             before, context.batch_size = context.batch_size, context.batch_size // 2
-            self.reporter.say(
-                f"Out of memory: the batch is halved to {context.batch_size} from here on."
-            )
+            if before > 1:
+                self.reporter.say(
+                    f"Out of memory: the batch is halved to {context.batch_size} from here on."
+                )
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             # In this order a kill in between leaves a run that begins the stage anew.
             for path in sorted(context.checkpoints.rglob("*.safetensors")):
                 if path.relative_to(context.checkpoints).as_posix().startswith(stages):
                     path.unlink()
+            if SEARCH in stages:
+                self.strategy.restart(context)
             if stages:
                 context.history.drop(stages)
+            if before <= 1:
+                raise UsageError(
+                    "Memory ran out even with a batch of 1: make the space smaller with --space."
+                )
             if "plan" in run.config:
                 plan = run.config["plan"]
                 plan["batch_size"] = context.batch_size

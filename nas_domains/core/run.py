@@ -20,6 +20,8 @@ from .history import History
 CONFIG, RESULT, HISTORY, LOCK = "config.yaml", "result.json", "history.jsonl", "lock"
 ENVIRONMENT, REPORT = "environment.json", "report.html"
 CHECKPOINTS, BEST = "checkpoints", "best"
+STUDY = "study.db"
+"""Optuna's storage of a black-box search."""
 
 
 class Scored(NamedTuple):
@@ -132,7 +134,7 @@ class Run:
     def discard(self) -> None:
         """Removes what a run that could not begin has written, and the folder if it made it."""
         self.unlock()
-        for name in (CONFIG, HISTORY, LOCK, ENVIRONMENT):
+        for name in (CONFIG, HISTORY, LOCK, ENVIRONMENT, STUDY):
             (self.path / name).unlink(missing_ok=True)
         for name in (CHECKPOINTS, BEST):
             shutil.rmtree(self.path / name, ignore_errors=True)

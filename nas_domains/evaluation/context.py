@@ -1,6 +1,7 @@
 """What all stages of a run share: data, device, seed, record and progress."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
+from ..core.architecture import Architecture
 from ..core.errors import UsageError
 from ..core.history import History
 from ..core.objective import Objective
@@ -37,6 +39,10 @@ class Context:
         batch_size: Samples a step; the recipe's, unless memory was short.
         randoms: Random architectures that are fully trained beside the winner; those of
             ``draw(context, "random", i)``.
+        storage: Optuna's storage of a black-box search, as a URL; "study.db" beside the record
+            where empty.
+        workers: Processes that evaluate architectures for a black-box search.
+        priors: Architectures that a black-box search scores first.
     """
 
     space: SearchSpace
@@ -49,6 +55,9 @@ class Context:
     reporter: Reporter
     batch_size: int = field(default=0)
     randoms: int = 0
+    storage: str = ""
+    workers: int = 1
+    priors: Sequence[Architecture] = ()
 
     def __post_init__(self) -> None:
         self.batch_size = self.batch_size or self.task.recipe.batch_size
@@ -58,6 +67,11 @@ class Context:
         """Where networks run."""
         device: torch.device = self.accelerator.device
         return device
+
+    @property
+    def goals(self) -> list[Objective]:
+        """The objectives that are weighed: those without limits, or else the first."""
+        return [o for i, o in enumerate(self.objectives) if i == 0 or o.limit is None]
 
     @property
     def goal(self) -> Objective:

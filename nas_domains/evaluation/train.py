@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,6 +119,7 @@ def train(
     epochs: int,
     architecture: Mapping[str, Any] | None,
     order: str,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[nn.Module, Metrics]:
     """Trains a network and returns it with the weights of its best epoch on validation.
 
@@ -131,6 +132,7 @@ def train(
         epochs: Passes over the training split.
         architecture: For the record; None where the network is not of the space.
         order: See :class:`Trainer`.
+        stop: Asked at the start and after each epoch: whether training ends here.
 
     Returns:
         The network and the validation metrics of the epoch whose weights it has.
@@ -177,6 +179,7 @@ def train(
         meter=trainer.meter,
         path=context.checkpoints / f"{stage}.safetensors",
         reporter=context.reporter,
+        stop=stop,
     )
     network.load_state_dict(best.weights)
     network.eval()

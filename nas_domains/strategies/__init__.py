@@ -25,6 +25,13 @@ for _name, _attribute, _summary in (
     ("fairnas", "fairnas", "strictly fair single paths, then evolution (Chu et al. 2021)"),
     ("ofa", "ofa", "sandwich rule and distillation, then evolution (Cai et al. 2020)"),
     ("spos", "spos", "uniform single paths, then evolution (Guo et al. 2020)"),
+    ("evolution", "evolution", "aging evolution of trained networks (Real et al. 2019)"),
+    ("hyperband", "hyperband", "random draws, of which few are trained for long (Li et al. 2018)"),
+    ("bohb", "bohb", "the same with draws of Parzen estimators (Falkner et al. 2018)"),
+    ("nsga2", "nsga2", "NSGA-II of trained networks, for several goals (Deb et al. 2002)"),
+    ("nsga3", "nsga3", "NSGA-III of trained networks, for many goals (Deb & Jain 2014)"),
+    ("reinforce", "reinforce", "a policy that learns from trained networks (Zoph & Le 2017)"),
+    ("tpe", "tpe", "Parzen estimators, each network trained (Bergstra et al. 2011)"),
     ("random", "random", "uniform draws, each trained for a few epochs"),
 ):
     _registry.strategies.register(_name, f"nas_domains.strategies.presets:{_attribute}", _summary)

@@ -71,6 +71,13 @@ class Strategy(ABC):
     def search(self, context: Context, plan: Plan) -> None:
         """Adds records to ``context.history`` under the stage "search", from where they end."""
 
+    def restart(self, context: Context) -> None:
+        """Undoes what a search has left outside the record and the checkpoints; nothing here.
+
+        Called where memory ran out and the search begins anew with a smaller batch.
+        """
+        return
+
     def choose(self, context: Context, records: Sequence[Record]) -> Record:
         """The record of the search that wins; see :func:`nas_domains.evaluation.select.choose`."""
         return choose(context, records)

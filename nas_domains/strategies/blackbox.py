@@ -1,54 +1,71 @@
 """Black-box strategies: architectures are proposed, each is evaluated on its own."""
 
 import time
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
+import optuna
 
 from ..core.architecture import Architecture
 from ..core.budget import Budget
-from ..core.evaluate import Evaluator, Fidelity, Metrics
+from ..core.errors import UsageError
+from ..core.evaluate import Fidelity
 from ..core.history import SEARCH, Record
 from ..core.limit import Limit
+from ..core.objective import COST_METRICS, Objective
 from ..core.seeds import derive
+from ..core.space import SearchSpace
 from ..evaluation.context import Context
 from ..evaluation.score import costs
 from ..evaluation.timing import seconds_per_epoch
-from ..evaluation.train import fresh, train
 from .base import Plan, Strategy
+from .pruner import Hyperband
+from .study import Proposal, RunStudy, forget, quiet_optuna
+from .trials import TrainEvaluator
+
+REFUSED = 20
+"""Networks for each trial that may break a measured limit before the search ends."""
 
 
-class TrainEvaluator(Evaluator):
-    """Trains the architecture's plain network and scores it on the validation split."""
+class MakeSampler(Protocol):
+    """Makes the sampler of a search, e.g. the class of one."""
 
-    def __init__(self, context: Context) -> None:
-        self.context = context
-
-    def __call__(self, architecture: Architecture, fidelity: Fidelity, *, trial: int) -> Metrics:
-        """See :class:`Evaluator`; the best epoch's metrics on validation, and the costs."""
-        context, task = self.context, self.context.task
-        stage = f"trial/{trial}"
-        fresh(context, stage)
-        network = context.space.build(architecture, task.input_shape, task.outputs)
-        _, metrics = train(
-            network,
-            context,
-            stage=stage,
-            epochs=fidelity.epochs,
-            architecture=dict(architecture),
-            order=stage,
-        )
-        (context.checkpoints / f"{stage}.safetensors").unlink(missing_ok=True)
-        return metrics | costs(network, task.input_shape)
+    def __call__(
+        self, space: SearchSpace, *, seed: int, limit: Limit | None
+    ) -> optuna.samplers.BaseSampler: ...
 
 
-class RandomSearch(Strategy):
-    """Uniform draws under the limits on cost, each trained for a few epochs."""
+class BlackBox(Strategy):
+    """A sampler proposes architectures, each of which is trained for a few epochs.
+
+    Args:
+        name: Registered name.
+        sampler: Makes the sampler; its proposals keep the limit that it is given.
+        goals: How many objectives without limits it can weigh.
+        halving: Whether trials are stopped early by :class:`Hyperband`.
+    """
+
+    def __init__(
+        self, name: str, sampler: MakeSampler, *, goals: int = 99, halving: bool = False
+    ) -> None:
+        super().__init__(name)
+        self.sampler, self.goals, self.halving = sampler, goals, halving
+
+    def check(self, space: SearchSpace, objectives: Sequence[Objective]) -> None:
+        """See :meth:`Strategy.check`; what stops trials must be known after each epoch."""
+        super().check(space, objectives)
+        if self.halving and objectives[0].metric in COST_METRICS:
+            raise UsageError(
+                f"The strategy {self.name!r} cannot make {objectives[0].metric!r} its goal: name "
+                "a metric of the task, or use --strategy nsga2."
+            )
 
     def plan(self, context: Context, budget: Budget) -> Plan:
         """Trials for a time, or ``trials=N`` (and ``epochs=N`` a trial); see the base.
 
         With a time, a trial has up to a third of the recipe's epochs, fewer where less than eight
-        trials would fit.
+        trials would fit; where trials are stopped early, that is what the longest have.
         """
         counts = budget.only(*self.units)
         usual = max(1, context.task.recipe.epochs // 3)
@@ -56,10 +73,12 @@ class RandomSearch(Strategy):
             return {"trials": counts.get("trials", 10), "epochs": counts.get("epochs", usual)}
         epoch, setup = self._seconds(context, budget.seconds)
         epochs = int(min(usual, max(1.0, (budget.seconds / 8 - setup) / epoch)))
-        return {"trials": budget.fit(epochs * epoch + setup), "epochs": epochs}
+        spent = Hyperband(epochs).mean_cost() if self.halving else float(epochs)
+        each = (spent * epoch + setup) / context.workers
+        return {"trials": budget.fit(each), "epochs": epochs}
 
     def _seconds(self, context: Context, budget: float) -> tuple[float, float]:
-        """Mean seconds of an epoch and of all else, of four architectures that it would draw."""
+        """Mean seconds of an epoch and of all else, of four random architectures."""
         epochs, setups = [], []
         for trial in range(4):
             began = time.perf_counter()
@@ -73,33 +92,75 @@ class RandomSearch(Strategy):
 
     def search(self, context: Context, plan: Plan) -> None:
         """See :meth:`Strategy.search`; a trial is a record."""
+        limit = counted_limit(context)
+        sampler = self.sampler(
+            context.space, seed=derive(context.seed, SEARCH, "sampler"), limit=limit
+        )
+        seed = derive(context.seed, SEARCH, "hyperband")
+        pruner = Hyperband(plan["epochs"], seed=seed) if self.halving else None
         evaluator = TrainEvaluator(context)
+        total = plan["trials"]
+        with quiet_optuna(), context.reporter.bar(SEARCH, total, "trials") as advance:
+            study = RunStudy(context, sampler, limit, pruner)
+            try:
+                while study.done < total:
+                    proposal = study.next()
+                    if proposal is None or study.refused >= REFUSED * total:
+                        context.reporter.say(ended_early(study, total))
+                        return
+                    study.tell(proposal, self._record(study, evaluator, proposal, plan))
+                    advance(study.done)
+            finally:
+                study.close()
+
+    def _record(
+        self, study: RunStudy, evaluator: TrainEvaluator, proposal: Proposal, plan: Plan
+    ) -> Record:
+        """The record of a proposal: the one that is there, or what its trial ends in."""
+        history, step = evaluator.context.history, proposal.step
+        known = history.find(SEARCH, step)
+        if known is not None:
+            return known
+        trial = step - 1
         fidelity = Fidelity(plan["epochs"])
-        with context.reporter.bar(SEARCH, plan["trials"], "trials") as advance:
-            for trial in range(plan["trials"]):
-                if context.history.find(SEARCH, trial + 1) is None:
-                    architecture = draw(context, SEARCH, trial)
-                    metrics = evaluator(architecture, fidelity, trial=trial)
-                    # Of the epochs' records, so that what was spent before a kill counts.
-                    spent = sum(r.seconds for r in context.history.of(f"trial/{trial}"))
-                    context.history.add(
-                        Record(
-                            SEARCH,
-                            trial + 1,
-                            dict(architecture),
-                            fidelity.as_dict(),
-                            metrics,
-                            spent,
-                        )
-                    )
-                advance(trial + 1)
+        metrics = evaluator(
+            proposal.architecture,
+            fidelity,
+            trial=trial,
+            stop=lambda records: study.report(proposal, records),
+        )
+        record = evaluator.record(proposal.architecture, fidelity, metrics, trial=trial)
+        known = history.add(record)
+        evaluator.clear(trial)
+        return known
+
+    def choose(self, context: Context, records: Sequence[Record]) -> Record:
+        """See :meth:`Strategy.choose`; of those that were not stopped early, where one wins."""
+        whole = [r for r in records if not r.detail.get("stopped")]
+        fit = any(all(o.allows(r.metrics) for o in context.objectives) for r in whole)
+        return super().choose(context, whole if fit else records)
+
+    def restart(self, context: Context) -> None:
+        """See :meth:`Strategy.restart`."""
+        forget(context)
+
+
+def ended_early(study: RunStudy, total: int) -> str:
+    """Why a search has fewer trials than it was to have."""
+    if study.refused >= REFUSED * total:
+        why = f"{study.refused} networks in all were measured to break a limit"
+    elif study.limit is None:
+        why = "every architecture of the space that was found has been scored"
+    else:
+        why = f"every architecture found that keeps {study.limit} has been scored"
+    return f"The search ends after {study.done} of {total} trials: {why}."
 
 
 def draw(context: Context, place: str, number: int) -> Architecture:
     """Draws an architecture uniformly among those whose counted costs keep the limits.
 
     Latency is not asked here: a measurement would make the draw depend on the moment. It is
-    measured after training and counts in the selection.
+    measured before training, and a network that breaks its limit is not trained.
 
     Args:
         context: Of the run.

@@ -4,13 +4,17 @@ from functools import partial
 
 from ..nn.relaxation import Dirichlet, Gates, Gumbel, Softmax
 from .base import Strategy
-from .blackbox import RandomSearch
+from .blackbox import BlackBox
 from .enas import ControllerSettings, Enas
 from .gradient import Gradient
 from .oneshot import OneShot, OneShotSettings
 from .parts.regularisers import BetaDecay, PriorDistance
 from .parts.stop import EigenvalueStop, SkipStop
 from .path_evolution import Evolution
+from .samplers import optuna_own
+from .samplers.evolution import AgingEvolution
+from .samplers.reinforce import Reinforce
+from .samplers.uniform import Uniform
 from .settings import GradientSettings as Settings
 
 
@@ -124,7 +128,42 @@ def robust() -> Strategy:
 
 def random() -> Strategy:
     """Random search: uniform draws, each trained for a few epochs (Li & Talwalkar 2019)."""
-    return RandomSearch("random")
+    return BlackBox("random", Uniform)
+
+
+def evolution() -> Strategy:
+    """Aging evolution (Real et al. 2019, arXiv 1802.01548), with a small population."""
+    return BlackBox("evolution", AgingEvolution, goals=1)
+
+
+def reinforce() -> Strategy:
+    """REINFORCE (Zoph & Le 2017, arXiv 1611.01578), with a policy of independent choices."""
+    return BlackBox("reinforce", Reinforce, goals=1)
+
+
+def tpe() -> Strategy:
+    """Optuna's TPE (Bergstra et al. 2011); MOTPE (Ozaki et al. 2022) for several goals."""
+    return BlackBox("tpe", optuna_own.tpe)
+
+
+def nsga2() -> Strategy:
+    """Optuna's NSGA-II (Deb et al. 2002)."""
+    return BlackBox("nsga2", optuna_own.nsga2)
+
+
+def nsga3() -> Strategy:
+    """Optuna's NSGA-III (Deb & Jain 2014), for three goals and more."""
+    return BlackBox("nsga3", optuna_own.nsga3)
+
+
+def hyperband() -> Strategy:
+    """Hyperband (Li et al. 2018, arXiv 1603.06560), asynchronous (Li et al. 2020)."""
+    return BlackBox("hyperband", Uniform, goals=1, halving=True)
+
+
+def bohb() -> Strategy:
+    """Hyperband whose trials TPE proposes (Falkner, Klein & Hutter 2018, arXiv 1807.01774)."""
+    return BlackBox("bohb", optuna_own.tpe, goals=1, halving=True)
 
 
 def spos() -> Strategy:

@@ -5,7 +5,6 @@ from typing import ClassVar
 from nas_domains.core.registry import strategies
 from nas_domains.core.space import SearchSpace
 from nas_domains.strategies import presets
-from nas_domains.strategies.base import Strategy
 from nas_domains.testing.strategies import StrategyContract
 from nas_domains.vision.spaces import darts, nasbench201
 from tests.make import Widths
@@ -113,14 +112,45 @@ class TestEnas(OneShotContract):
     make_strategy = staticmethod(presets.enas)
 
 
-class TestRandom(StrategyContract):
-    budget: ClassVar[str] = "trials=3,epochs=2"
+class BlackBoxContract(StrategyContract):
+    """A black-box strategy, on a person's own space."""
 
-    def make_strategy(self) -> Strategy:
-        return presets.random()
+    budget: ClassVar[str] = "trials=3,epochs=2"
 
     def make_space(self) -> SearchSpace:
         return Widths()
+
+
+class TestRandom(BlackBoxContract):
+    make_strategy = staticmethod(presets.random)
+
+
+class TestEvolution(BlackBoxContract):
+    make_strategy = staticmethod(presets.evolution)
+
+
+class TestReinforce(BlackBoxContract):
+    make_strategy = staticmethod(presets.reinforce)
+
+
+class TestTpe(BlackBoxContract):
+    make_strategy = staticmethod(presets.tpe)
+
+
+class TestNsga2(BlackBoxContract):
+    make_strategy = staticmethod(presets.nsga2)
+
+
+class TestNsga3(BlackBoxContract):
+    make_strategy = staticmethod(presets.nsga3)
+
+
+class TestHyperband(BlackBoxContract):
+    make_strategy = staticmethod(presets.hyperband)
+
+
+class TestBohb(BlackBoxContract):
+    make_strategy = staticmethod(presets.bohb)
 
 
 def test_each_registered_strategy_is_tested_here() -> None:

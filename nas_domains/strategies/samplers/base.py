@@ -96,9 +96,10 @@ class SpaceSampler(optuna.samplers.BaseSampler):
         """The finished trials with a smaller number than ``before``."""
         states = (TrialState.COMPLETE,)
         signs = [1.0 if d is StudyDirection.MAXIMIZE else -1.0 for d in study.directions]
+        names = {choice.name for choice in self.space.choices}
         found = []
         for trial in study.get_trials(deepcopy=False, states=states):
-            if trial.number < before and set(distributions(self.space)) <= set(trial.params):
+            if trial.number < before and names <= trial.params.keys():
                 values = tuple(s * v for s, v in zip(signs, trial.values, strict=True))
                 architecture = architecture_of(self.space, trial.params)
                 found.append(Observation(trial.number, architecture, values))
