@@ -42,7 +42,7 @@ def tried(content: Content) -> dict[str, Any] | None:
         ("ring", "the winner"),
     ]
     note = (
-        "Short trainings at full depth. Up and to the left is better, on both together, in "
-        "standard deviations of the uniform draws; longer trainings of the best decide."
+        "Short trainings at full depth. Up and to the left is better, in standard deviations of "
+        "the uniform draws; size counts too, and longer trainings of the best decide."
     )
     return {"title": "What was tried out", "svg": chart.markup, "legend": legend, "note": note}

@@ -1,5 +1,6 @@
 """Selection by trying out: whether a network learns quickly, and how much it can tell apart."""
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -27,9 +28,9 @@ from .parts.proposal import most_promising
 
 __all__ = ["FINAL", "TRIED", "TryOut", "choose_tried", "standing", "tried_of"]
 
-WEIGHTS = 1.0, 2.0
-"""Of trainability and expressivity; chosen by the 12-epoch validation accuracy of 52 cells of
-NAS-Bench-201, of which twice as much, and more, ranked the best ones first."""
+WEIGHTS = 1.0, 2.0, 1.0
+"""Of trainability, expressivity and complexity: of a few simple ones those that ranked the best of
+52 cells of NAS-Bench-201 first, by their 12-epoch validation accuracy."""
 
 MOST = 4.0
 """Standard deviations beyond which a count is no better, or no worse."""
@@ -46,19 +47,21 @@ class TryOut:
 
     A supernet cannot tell what depth does: it is shallower than the network trained in the end,
     and trains all candidates at once. So the last word is that of networks of full depth, at the
-    supernet's width, on two counts, as in TE-NAS (Chen et al. 2021, arXiv 2102.11535):
+    supernet's width, on three counts, as in AZ-NAS (Lee & Ham 2024, arXiv 2403.19232) and TE-NAS
+    (Chen et al. 2021, arXiv 2102.11535):
 
     - *trainability*: the mean training loss of the last two thirds of a few dozen steps (the
       training speed of Ru et al. 2021, arXiv 2006.04492). Cells that are hard to train lose here,
       such as deep ones without skip connections.
     - *expressivity*: naswot (Mellor et al. 2021, arXiv 2006.04647), of the untrained network.
       Cells that learn quickly because they can do little lose here.
+    - *complexity*: the logarithm of the multiply-accumulates. Short trainings flatter what is
+      small, as a long one does not.
 
-    Each counts in standard deviations of uniform draws, which are tried first; their sum decides,
-    in which expressivity weighs twice as much, for short trainings flatter what is small.
-    Then come the distinct decodes of the search, the latest before the others; then what a
-    Gaussian process finds most promising near the best. The best of all are trained again,
-    for longer, as in successive halving (Jamieson & Talwalkar 2016, arXiv 1502.07943).
+    Each counts in standard deviations of uniform draws, which are tried first; a weighted sum
+    decides. Then come the distinct decodes of the search, the latest before the others; then what
+    a Gaussian process finds most promising near the best. The best of all are trained again, for
+    longer, as in successive halving (Jamieson & Talwalkar 2016, arXiv 1502.07943).
 
     Args:
         context: Of the run.
@@ -251,7 +254,7 @@ def choose_tried(context: Context, records: Sequence[Record]) -> Record:
 
 
 def standing(records: Sequence[Record], tried: Sequence[Record]) -> list[float]:
-    """How each record stands on both counts together, in standard deviations of the draws.
+    """How each record stands on all counts together, in standard deviations of the draws.
 
     Args:
         records: Of equally long trainings.
@@ -267,7 +270,7 @@ def standing(records: Sequence[Record], tried: Sequence[Record]) -> list[float]:
     reference = _counts(drawn if len(drawn) > 1 else tried)
     counts = _counts(records)
     marks = np.zeros(len(records))
-    for j in range(2):
+    for j, weight in enumerate(WEIGHTS):
         # A network that diverges, or is degenerate, tells nothing of the scale.
         scale = reference[np.abs(reference[:, j]) < FAILED, j]
         own = counts[np.abs(counts[:, j]) < FAILED, j]
@@ -277,9 +280,18 @@ def standing(records: Sequence[Record], tried: Sequence[Record]) -> list[float]:
         alike = records[0].fidelity["steps"] == tried[0].fidelity["steps"]
         middle = scale.mean() if alike else own.mean()
         deviations = (counts[:, j] - middle) / max(scale.std(), 1e-9)
-        marks += WEIGHTS[j] * np.clip(deviations, -MOST, MOST)
+        marks += weight * np.clip(deviations, -MOST, MOST)
     return [float(m) for m in marks]
 
 
 def _counts(records: Sequence[Record]) -> npt.NDArray[np.float64]:
-    return np.array([[-r.detail["early_loss"], r.detail["expressivity"]] for r in records])
+    return np.array(
+        [
+            [
+                -r.detail["early_loss"],
+                r.detail["expressivity"],
+                math.log1p(r.metrics["macs"] or 0.0),
+            ]
+            for r in records
+        ]
+    )

@@ -1,5 +1,6 @@
 """Selection by trying out."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ def _record(
 ) -> Record:
     detail = {"early_loss": loss, "expressivity": expressivity}
     fidelity = {"epochs": 1, "selection": "try-out", "drawn": drawn, "steps": steps}
-    return Record("search", step, {}, fidelity, {"accuracy": 0.5, **metrics}, 1.0, detail)
+    known = {"accuracy": 0.5, "macs": 100.0, **metrics}
+    return Record("search", step, {}, fidelity, known, 1.0, detail)
 
 
 def test_counts_are_in_deviations_of_the_draws() -> None:
@@ -37,6 +39,9 @@ def test_counts_are_in_deviations_of_the_draws() -> None:
     # Draws: losses 1.5 +- 0.5, expressivities 7 +- 2.
     assert standing(tried, tried) == pytest.approx([-1 - 2, 1 + 2, 2 + 4])
     assert standing([], tried) == [] and standing(tried[:1], tried[:1]) == [0.0]
+    # Of equals the larger one, in the unit of the draws too.
+    sizes = [_record(i, 1.0, 1.0, drawn=True, macs=math.expm1(i)) for i in (2, 4)]
+    assert standing(sizes, sizes) == pytest.approx([-1, 1])
     # Longer trainings have lower losses: they compare with each other, in the same unit.
     finals = [_record(4, 0.2, 7.0, steps=40), _record(5, 0.6, 7.0, steps=40)]
     assert standing(finals, tried) == pytest.approx([0.4, -0.4])
