@@ -126,7 +126,7 @@ def test_random_search_keeps_limits_and_weighs_goals(tmp_path: Path) -> None:
         objectives=["accuracy", "latency_ms", "params<=700"],
         quiet=True,
     )
-    assert run.config["strategy"] == "random"
+    assert run.config["strategy"] == "nsga2"
     records = run.history.of("search")
     assert len(records) == 6 and all(r.metrics["params"] <= 700 for r in records)
     assert run.best.metrics["params"] <= 700
