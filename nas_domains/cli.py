@@ -60,6 +60,14 @@ def search(
     augment: Annotated[str | None, typer.Option(help="shift,flip,cutout or none.")] = None,
     size: Annotated[str | None, typer.Option(help="Side of image files, e.g. 64.")] = None,
     recipe: Annotated[str | None, typer.Option(help="E.g. lr=0.1,batch_size=32.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that train what is proposed.")] = 1,
+    storage: Annotated[
+        str | None, typer.Option(help="Optuna's storage as a URL; study.db in the run by default.")
+    ] = None,
+    prior: Annotated[
+        list[Path] | None,
+        typer.Option(help="A finished run whose best are tried first; may be repeated."),
+    ] = None,
     quiet: Annotated[bool, typer.Option(help="Show no progress.")] = False,
 ) -> None:
     """Searches a network for data, trains it, and compares it with random and hand-made ones."""
@@ -85,6 +93,9 @@ def search(
             domain=domain,
             task_options={key: value for key, value in options.items() if value is not None},
             recipe=_parse_recipe(recipe),
+            workers=workers,
+            storage=storage,
+            priors=prior or [],
             quiet=quiet,
         )
     _show(run)

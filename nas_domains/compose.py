@@ -10,6 +10,7 @@ import torch
 
 from .core.errors import UsageError
 from .core.files import plain
+from .core.objective import parse_objectives
 from .core.progress import Reporter
 from .core.registry import spaces
 from .core.run import REPORT, Run
@@ -19,6 +20,8 @@ from .core.task import Task, load_task
 from .evaluation.context import resolve_device, resolve_precision
 from .nn.cell_space import CellSpace
 from .nn.model_space import Model, space_of
+from .strategies.prior import best_of
+from .strategies.study import open_storage
 from .work import Work
 
 
@@ -41,6 +44,9 @@ def search(
     domain: str | None = None,
     task_options: dict[str, Any] | None = None,
     recipe: dict[str, Any] | None = None,
+    workers: int = 1,
+    storage: str | None = None,
+    priors: Sequence[str | Path] = (),
     quiet: bool = False,
 ) -> Run:
     """Searches a network, trains it fully, and compares it with random and hand-made ones.
@@ -64,6 +70,9 @@ def search(
         domain: Domain of the data, where that alone does not tell.
         task_options: Options of the task's loader.
         recipe: Fields of the training recipe to change, e.g. ``{"lr": 0.1}``.
+        workers: Processes on this machine that evaluate architectures, for black-box strategies.
+        storage: Optuna's storage for them, as a URL; ``study.db`` in the run directory where None.
+        priors: Finished runs in the same choices, whose best architectures they score first.
         quiet: Show no progress.
 
     Returns:
@@ -79,13 +88,18 @@ def search(
         raise UsageError(
             "--plan repeats the plan of a run: leave --budget and --train-budget out."
         )
+    if workers < 1:
+        raise UsageError(f"--workers {workers} is too few: 1 is the least.")
+    if storage is not None:
+        open_storage(storage).engine.dispose()
     made_space = load_space(space) if isinstance(space, str) else space_of(space)
     loaded = _load(task, domain, task_options)
     resolved = resolve_device(device)
     reporter = Reporter(quiet)
     name = strategy
     if strategy == "auto":
-        name, why = automatic(made_space)
+        goals = parse_objectives(objectives, loaded.metrics)
+        name, why = automatic(made_space, sum(o.limit is None for o in goals))
         reporter.say(f"Strategy: {name} (the space {made_space.name!r} {why})")
     config: dict[str, Any] = {
         "space": space if isinstance(space, str) else made_space.name,
@@ -110,6 +124,10 @@ def search(
         "randoms": randoms,
         "train_seeds": train_seeds,
         "recipe": recipe,
+        "workers": workers,
+        "storage": storage,
+        # Read now: a prior may be moved or deleted while this run goes on.
+        "priors": [best_of(prior, made_space) for prior in priors],
     }
     if plan is not None:
         config["plan"] = _plan_of(plan, name)
@@ -136,15 +154,17 @@ def search(
         run.unlock()
 
 
-def automatic(space: SearchSpace) -> tuple[str, str]:
-    """The strategy that "auto" takes for a space, and why."""
+def automatic(space: SearchSpace, goals: int = 1) -> tuple[str, str]:
+    """The strategy that "auto" takes for a space and a number of goals, and why."""
     if isinstance(space, CellSpace):
         return "robust", "has a supernet of cells"
     if space.mixes:
         return "darts", "has a supernet that mixes its candidates"
     if space.has_supernet:
         return "ofa", "has a supernet that runs one architecture at a time"
-    return "random", "has no supernet"
+    if goals > 1:
+        return "nsga2", "has no supernet, and there are several goals"
+    return "evolution", "has no supernet"
 
 
 def resume(

@@ -24,7 +24,8 @@ from .evaluation.select import front
 from .hardware.environment import describe_environment
 from .ops import active
 from .strategies.base import Strategy
-from .strategies.blackbox import draw
+from .strategies.blackbox import BlackBox, draw
+from .strategies.prior import interleave
 
 T = TypeVar("T")
 
@@ -63,6 +64,16 @@ class Work:
         strategy: Strategy = strategies.get(config["strategy"])
         work = Work(config, space, task, strategy, reporter)
         strategy.check(space, work.objectives)
+        for option, used in (
+            ("--workers", config.get("workers", 1) > 1),
+            ("--storage", config.get("storage")),
+            ("--prior", config.get("priors")),
+        ):
+            if used and not isinstance(strategy, BlackBox):
+                raise UsageError(
+                    f"The strategy {strategy.name!r} does not take {option}: leave it out, or use "
+                    "--strategy evolution."
+                )
         Budget.parse(config["budget"] or strategy.usual).only(*strategy.units)
         Budget.parse(config["train_budget"] or "epochs=1").only("epochs")
         space.build(space.sample(1)[0], task.input_shape, task.outputs)
@@ -129,6 +140,10 @@ class Work:
             reporter=self.reporter,
             batch_size=self.config.get("plan", {}).get("batch_size", 0),
             randoms=self.config["randoms"] if self.config["validate"] else 0,
+            # Runs of earlier versions know of none of these.
+            storage=self.config.get("storage") or "",
+            workers=self.config.get("workers", 1),
+            priors=interleave(self.space, self.config.get("priors", [])),
         )
 
     def _roomy(

@@ -195,3 +195,35 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_result(
         resumed = nas_domains("resume", out)
         assert resumed.returncode == 0, f"killed after {lines} records: {resumed.stderr}"
         assert stripped(json.loads((out / "result.json").read_text())) == stripped(expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_black_box_run_that_is_killed_loses_nothing(
+    data: Path, tmp_path: Path, workers: str
+) -> None:
+    """SIGKILL twice in the search, then ``resume``: with one worker the same result."""
+    options = ["--strategy", "evolution", "--budget", "trials=5,epochs=2", "--workers", workers]
+    options += ["--train-budget", "epochs=2", "--no-validate"]
+    out = tmp_path / "killed"
+    process = _begin(data, out, *options)
+    _wait_for(out / "history.jsonl", process, 2)
+    process.kill()
+    process.communicate()
+    before = (out / "history.jsonl").read_text().splitlines()[:-1]
+    process = subprocess.Popen([sys.executable, "-m", "nas_domains.cli", "resume", str(out)])
+    _wait_for(out / "history.jsonl", process, 5)
+    process.kill()
+    process.communicate()
+    resumed = nas_domains("resume", out)
+    assert resumed.returncode == 0, resumed.stderr
+    lines = (out / "history.jsonl").read_text().splitlines()
+    assert lines[: len(before)] == before
+    records = [r for r in map(json.loads, lines) if r["stage"] == "search"]
+    assert [r["step"] for r in records] == [1, 2, 3, 4, 5]
+    assert len({json.dumps(r["architecture"]) for r in records}) == 5
+    if workers == "1":
+        whole = nas_domains("search", "--data", data, "--out", tmp_path / "a", *OPTIONS, *options)
+        assert whole.returncode == 0, whole.stderr
+        expected = json.loads((tmp_path / "a" / "result.json").read_text())
+        assert stripped(json.loads((out / "result.json").read_text())) == stripped(expected)

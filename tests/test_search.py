@@ -126,7 +126,7 @@ def test_random_search_keeps_limits_and_weighs_goals(tmp_path: Path) -> None:
         objectives=["accuracy", "latency_ms", "params<=700"],
         quiet=True,
     )
-    assert run.config["strategy"] == "random"
+    assert run.config["strategy"] == "nsga2"
     records = run.history.of("search")
     assert len(records) == 6 and all(r.metrics["params"] <= 700 for r in records)
     assert run.best.metrics["params"] <= 700
@@ -335,6 +335,10 @@ BAD: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"device": "tpu"}, ("tpu",)),
     ({"precision": "int8"}, ("int8",)),
     ({"randoms": 0}, ("--randoms",)),
+    ({"workers": 0}, ("--workers 0",)),
+    ({"workers": 2}, ("--workers", "darts")),
+    ({"storage": "nowhere"}, ("nowhere", "--storage")),
+    ({"priors": ["nowhere"]}, ("nowhere",)),
     ({"plan": "nowhere"}, ("--plan",)),
     ({"plan": "nowhere", "budget": None, "train_budget": None}, ("nowhere",)),
     ({"recipe": {"lr": -1}}, ("lr=-1",)),

@@ -23,6 +23,7 @@ from .base import Plan, Strategy
 from .pruner import Hyperband
 from .study import Proposal, RunStudy, forget, quiet_optuna
 from .trials import TrainEvaluator
+from .workers import Job, search_with_workers
 
 REFUSED = 20
 """Networks for each trial that may break a measured limit before the search ends."""
@@ -99,22 +100,32 @@ class BlackBox(Strategy):
         seed = derive(context.seed, SEARCH, "hyperband")
         pruner = Hyperband(plan["epochs"], seed=seed) if self.halving else None
         evaluator = TrainEvaluator(context)
-        total = plan["trials"]
+        fidelity, total = Fidelity(plan["epochs"]), plan["trials"]
         with quiet_optuna(), context.reporter.bar(SEARCH, total, "trials") as advance:
             study = RunStudy(context, sampler, limit, pruner)
+
+            def wanted() -> bool:
+                return study.done < total and study.refused < REFUSED * total
+
             try:
-                while study.done < total:
-                    proposal = study.next()
-                    if proposal is None or study.refused >= REFUSED * total:
-                        context.reporter.say(ended_early(study, total))
-                        return
-                    study.tell(proposal, self._record(study, evaluator, proposal, plan))
-                    advance(study.done)
+                if context.workers > 1:
+                    job = Job.of(context, fidelity)
+                    search_with_workers(study, job, total, wanted, advance)
+                else:
+                    while wanted() and (proposal := study.next()) is not None:
+                        study.tell(proposal, self._record(study, evaluator, proposal, fidelity))
+                        advance(study.done)
             finally:
                 study.close()
+        if study.done < total:
+            context.reporter.say(ended_early(study, total))
 
     def _record(
-        self, study: RunStudy, evaluator: TrainEvaluator, proposal: Proposal, plan: Plan
+        self,
+        study: RunStudy,
+        evaluator: TrainEvaluator,
+        proposal: Proposal,
+        fidelity: Fidelity,
     ) -> Record:
         """The record of a proposal: the one that is there, or what its trial ends in."""
         history, step = evaluator.context.history, proposal.step
@@ -122,7 +133,6 @@ class BlackBox(Strategy):
         if known is not None:
             return known
         trial = step - 1
-        fidelity = Fidelity(plan["epochs"])
         metrics = evaluator(
             proposal.architecture,
             fidelity,
@@ -143,6 +153,8 @@ class BlackBox(Strategy):
     def restart(self, context: Context) -> None:
         """See :meth:`Strategy.restart`."""
         forget(context)
+        for path in (context.checkpoints / "trial").glob("*.jsonl"):
+            path.unlink()
 
 
 def ended_early(study: RunStudy, total: int) -> str:

@@ -130,7 +130,8 @@ class RunStudy:
                 self.running.append(Trial(self.study, trial._trial_id))
             elif trial.state.is_finished():
                 self.repeats = self.repeats + 1 if AGAIN in trial.user_attrs else 0
-        for architecture in self.context.priors[len(trials) :]:
+        priors = [a for a in self.context.priors if self.limit is None or self.limit.allows(a)]
+        for architecture in priors[len(trials) :]:
             self._enqueue(architecture)
 
     def next(self) -> Proposal | None:

@@ -8,7 +8,7 @@ They run through plain Optuna studies. Needs the extra ``test``.
 """
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import optuna
@@ -22,6 +22,7 @@ from ..strategies.samplers.base import suggest
 
 __all__ = ["SamplerContract", "additive", "conditional_space", "flat_space", "weight"]
 
+Direction = Literal["minimize", "maximize"]
 Scores = Callable[[Architecture], Sequence[float]]
 
 
@@ -83,7 +84,7 @@ class SamplerContract:
         *,
         seed: int = 0,
         limit: Limit | None = None,
-        directions: Sequence[str] = ("maximize",),
+        directions: Sequence[Direction] = ("maximize",),
         restart: int = 0,
     ) -> list[Architecture]:
         """What it proposes in a study, that goes on with a new sampler after some trials."""
@@ -156,7 +157,7 @@ class SamplerContract:
         if self.goals < 2:
             pytest.skip("it weighs one objective")
         space = flat_space()
-        directions = ("maximize", "minimize")
+        directions: tuple[Direction, ...] = ("maximize", "minimize")
         found = self._study(
             space, lambda a: [additive(a), float(a["c0"])], self.trials, directions=directions
         )
@@ -166,7 +167,7 @@ class SamplerContract:
         assert np.mean(value[half:]) > np.mean(value[:20]) + 0.5
 
     @pytest.mark.parametrize("direction", ["maximize", "minimize"])
-    def test_it_finds_what_random_search_does_not(self, direction: str) -> None:
+    def test_it_finds_what_random_search_does_not(self, direction: Direction) -> None:
         space = flat_space()
         sign = 1 if direction == "maximize" else -1
         best = []

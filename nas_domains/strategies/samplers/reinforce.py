@@ -119,8 +119,9 @@ class Reinforce(SpaceSampler):
 
     def _softmax(self, logits: Array) -> Array:
         top = np.repeat(np.maximum.reduceat(logits, self._starts), self._sizes)
-        raised = np.exp(logits - top)
-        return raised / np.repeat(np.add.reduceat(raised, self._starts), self._sizes)
+        raised: Array = np.exp(logits - top)
+        sums: Array = np.repeat(np.add.reduceat(raised, self._starts), self._sizes)
+        return np.asarray(raised / sums)
 
     def _draw(self, policy: Array, rng: np.random.Generator) -> Architecture:
         chosen: dict[str, Option] = {}

@@ -1,0 +1,105 @@
+"""Several processes: nothing is scored twice, a killed worker's trial is run by another."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from nas_domains.core.errors import UsageError
+from nas_domains.core.evaluate import Fidelity
+from nas_domains.core.history import Record
+from nas_domains.core.task import Task
+from nas_domains.evaluation.context import Context
+from nas_domains.strategies import presets
+from nas_domains.strategies.workers import Job, epochs_file
+from tests.make import Widths, images, make_context, make_task, one_sentence
+
+
+class Fragile(Widths):
+    """Widths whose network kills the process that builds it, as long as a file is there."""
+
+    def __init__(self, marker: Path, times: int = 1) -> None:
+        super().__init__()
+        self.marker, self.times = marker, times
+
+    def build(self, *arguments: Any) -> nn.Module:
+        left = int(self.marker.read_text()) if self.marker.exists() else 0
+        if left:
+            self.marker.write_text(str(left - 1))
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().build(*arguments)
+
+
+def search(context: Context, trials: int = 4, epochs: int = 2) -> list[Record]:
+    presets.random().search(context, {"trials": trials, "epochs": epochs})
+    return context.history.of("search")
+
+
+def test_two_workers_end_in_the_records_of_one(tmp_path: Path) -> None:
+    one = make_context(tmp_path / "one", Widths())
+    two = make_context(tmp_path / "two", Widths())
+    for path in ("one", "two"):
+        (tmp_path / path).mkdir()
+    two.workers = 2
+    # Random draws do not depend on what was scored, nor then on which worker is faster.
+    alone, together = search(one), search(two)
+    assert [r.architecture for r in alone] == [r.architecture for r in together]
+    for a, b in zip(alone, together, strict=True):
+        assert a.metrics["accuracy"] == b.metrics["accuracy"] and b.seconds > 0
+    assert not list((tmp_path / "two" / "checkpoints" / "trial").iterdir())
+    assert {r.stage for r in one.history} == {r.stage for r in two.history}
+
+
+@pytest.mark.slow
+def test_a_killed_workers_trial_is_run_by_another(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    marker = tmp_path / "marker"
+    marker.write_text("1")
+    context = make_context(tmp_path, Fragile(marker))
+    context.reporter.console.quiet = False
+    context.workers = 2
+    records = search(context)
+    assert "another goes on" in capfd.readouterr().err
+    assert [r.step for r in records] == [1, 2, 3, 4]
+    assert all(r.metrics["accuracy"] is not None for r in records)
+
+
+@pytest.mark.slow
+def test_a_trial_that_kills_every_worker_ends_the_search(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    marker.write_text("99")
+    context = make_context(tmp_path, Fragile(marker))
+    context.workers = 2
+    with pytest.raises(UsageError) as error:
+        search(context)
+    one_sentence(str(error.value), "3 times", "--workers")
+
+
+def test_what_cannot_be_sent_is_named(tmp_path: Path) -> None:
+    task = Task.from_datasets(
+        images(12, 0),
+        images(12, 1),
+        images(12, 2),
+        name="closures",
+        loss=lambda output, y: torch.nn.functional.cross_entropy(output, y),
+    )
+    context = make_context(tmp_path, Widths(), task)
+    context.workers = 2
+    with pytest.raises(UsageError) as error:
+        search(context)
+    one_sentence(str(error.value), "closures", "--workers 1")
+
+
+def test_a_job_holds_what_a_trial_needs(tmp_path: Path) -> None:
+    context = make_context(tmp_path, Widths(), make_task(), objectives=("accuracy", "params<=900"))
+    context.space.limit(["params<=900"], (1, 8, 8), 3)
+    job = Job.of(context, Fidelity(3))
+    assert not job.space._limits and context.space._limits
+    other = job.context(7)
+    assert other.objectives == context.objectives and other.batch_size == context.batch_size
+    assert other.history.path == epochs_file(context.checkpoints, 7)
