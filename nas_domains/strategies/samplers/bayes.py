@@ -116,9 +116,7 @@ class Bayes(SpaceSampler):
         scalar = -losses.max(1) - 0.05 * losses.sum(1)
         return surrogate.normal_scores(scalar)[:, None]
 
-    def _worth(
-        self, seen: Sequence[Array], values: Array, features: Sequence[Array]
-    ) -> Array:
+    def _worth(self, seen: Sequence[Array], values: Array, features: Sequence[Array]) -> Array:
         """The acquisition [M] of points.
 
         Args:

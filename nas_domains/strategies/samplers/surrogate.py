@@ -92,9 +92,7 @@ def fit(distances: Sequence[Array], scores: Array) -> Array:
 
     start = np.append(np.zeros(groups), USUAL_NOISE)
     bounds = [LENGTHS] * groups + [NOISES]
-    found = minimize(
-        loss, start, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS}
-    )
+    found = minimize(loss, start, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS})
     theta: Array = found.x
     return theta
 
