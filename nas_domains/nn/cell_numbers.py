@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from .cell import Design
-from .cell_space import CellSpace, Edge
+from .cell import Design, Edge
+from .cell_space import CellSpace
 
 FAR = 9.0
 """Length of the shortest path of a cell that has none."""

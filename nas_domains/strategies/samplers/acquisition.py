@@ -43,15 +43,13 @@ def expected_hypervolume_gain(mean: Array, std: Array, front: Array, reference: 
     """
     kept = front[(front > reference).all(1)]
     kept = kept[np.argsort(kept[:, 0])]
-    lows = np.concatenate([[reference[0]], kept[:, 0]])
-    highs = np.append(kept[:, 0], np.inf)
+    lows = np.append(reference[0], kept[:, 0])
     floors = np.append(kept[:, 1], reference[1])
+    # Each strip's width is what lies above its start less what lies above the next one's.
+    beyond = [_above(mean[:, 0], std[:, 0], low) for low in lows] + [np.zeros(len(mean))]
     gain = np.zeros(len(mean))
-    for low, high, floor in zip(lows, highs, floors, strict=True):
-        width = _above(mean[:, 0], std[:, 0], low)
-        if np.isfinite(high):
-            width = width - _above(mean[:, 0], std[:, 0], high)
-        gain += np.maximum(width, 0) * _above(mean[:, 1], std[:, 1], floor)
+    for near, far, floor in zip(beyond, beyond[1:], floors, strict=False):
+        gain += np.maximum(near - far, 0) * _above(mean[:, 1], std[:, 1], floor)
     return gain
 
 

@@ -89,7 +89,8 @@ class Bayes(SpaceSampler):
     ) -> Architecture | None:
         """The first that is not known and keeps the limit; None after many that do not."""
         misses = 0
-        for architecture in (pool[i] for i in order.tolist()):
+        for i in order.tolist():
+            architecture: Architecture = pool[i]
             if architecture in known:
                 continue
             if self.limit is None or self._allows(self.limit, architecture):

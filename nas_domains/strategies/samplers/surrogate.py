@@ -22,7 +22,8 @@ STEPS = 15
 def squared_distances(one: Array, other: Array) -> Array:
     """[N, D], [M, D] -> [N, M]."""
     found = (one**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * one @ other.T
-    return np.maximum(found, 0)
+    distances: Array = np.maximum(found, 0)
+    return distances
 
 
 def normal_scores(values: Array) -> Array:
