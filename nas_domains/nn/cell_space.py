@@ -190,10 +190,11 @@ class CellSpace(SearchSpace):
         """The share of the edges whose candidates have no parameters; see the base."""
         edges = (own.values() for own in self.genotype(architecture).values())
         names = [name for own in edges for name in own]
-        return sum(name in self._free for name in names) / max(1, len(names))
+        return sum(name in self.free for name in names) / max(1, len(names))
 
     @cached_property
-    def _free(self) -> set[str]:
+    def free(self) -> set[str]:
+        """The candidates without parameters to learn."""
         return {
             name
             for name, make in self.candidates.items()
