@@ -10,7 +10,6 @@ import torch
 
 from .core.errors import UsageError
 from .core.files import plain
-from .core.objective import parse_objectives
 from .core.progress import Reporter
 from .core.registry import spaces
 from .core.run import REPORT, Run
@@ -98,8 +97,7 @@ def search(
     reporter = Reporter(quiet)
     name = strategy
     if strategy == "auto":
-        goals = parse_objectives(objectives, loaded.metrics)
-        name, why = automatic(made_space, sum(o.limit is None for o in goals))
+        name, why = automatic(made_space)
         reporter.say(f"Strategy: {name} (the space {made_space.name!r} {why})")
     config: dict[str, Any] = {
         "space": space if isinstance(space, str) else made_space.name,
@@ -154,17 +152,15 @@ def search(
         run.unlock()
 
 
-def automatic(space: SearchSpace, goals: int = 1) -> tuple[str, str]:
-    """The strategy that "auto" takes for a space and a number of goals, and why."""
+def automatic(space: SearchSpace) -> tuple[str, str]:
+    """The strategy that "auto" takes for a space, and why."""
     if isinstance(space, CellSpace):
         return "robust", "has a supernet of cells"
     if space.mixes:
         return "darts", "has a supernet that mixes its candidates"
     if space.has_supernet:
         return "ofa", "has a supernet that runs one architecture at a time"
-    if goals > 1:
-        return "nsga2", "has no supernet, and there are several goals"
-    return "evolution", "has no supernet"
+    return "bayes", "has no supernet"
 
 
 def resume(

@@ -116,7 +116,7 @@ def test_resuming_a_finished_run_changes_nothing(finished: nd.Run) -> None:
     assert (finished.path / "result.json").read_bytes() == before
 
 
-def test_random_search_keeps_limits_and_weighs_goals(tmp_path: Path) -> None:
+def test_the_black_box_default_keeps_limits_and_weighs_goals(tmp_path: Path) -> None:
     run = nd.search(
         Widths(),
         make_task(),
@@ -126,7 +126,7 @@ def test_random_search_keeps_limits_and_weighs_goals(tmp_path: Path) -> None:
         objectives=["accuracy", "latency_ms", "params<=700"],
         quiet=True,
     )
-    assert run.config["strategy"] == "nsga2"
+    assert run.config["strategy"] == "bayes"
     records = run.history.of("search")
     assert len(records) == 6 and all(r.metrics["params"] <= 700 for r in records)
     assert run.best.metrics["params"] <= 700

@@ -25,6 +25,8 @@ for _name, _attribute, _summary in (
     ("fairnas", "fairnas", "strictly fair single paths, then evolution (Chu et al. 2021)"),
     ("ofa", "ofa", "sandwich rule and distillation, then evolution (Cai et al. 2020)"),
     ("spos", "spos", "uniform single paths, then evolution (Guo et al. 2020)"),
+    ("bayes", "bayes", "a Gaussian process says what is trained next (White et al. 2021)"),
+    ("local-search", "local_search", "neighbours of the best, each trained (White et al. 2020)"),
     ("evolution", "evolution", "aging evolution of trained networks (Real et al. 2019)"),
     ("hyperband", "hyperband", "random draws, of which few are trained for long (Li et al. 2018)"),
     ("bohb", "bohb", "the same with draws of Parzen estimators (Falkner et al. 2018)"),

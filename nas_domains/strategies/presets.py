@@ -12,7 +12,9 @@ from .parts.regularisers import BetaDecay, PriorDistance
 from .parts.stop import EigenvalueStop, SkipStop
 from .path_evolution import Evolution
 from .samplers import optuna_own
+from .samplers.bayes import Bayes
 from .samplers.evolution import AgingEvolution
+from .samplers.local_search import LocalSearch
 from .samplers.reinforce import Reinforce
 from .samplers.uniform import Uniform
 from .settings import GradientSettings as Settings
@@ -139,6 +141,16 @@ def evolution() -> Strategy:
 def reinforce() -> Strategy:
     """REINFORCE (Zoph & Le 2017, arXiv 1611.01578), with a policy of independent choices."""
     return BlackBox("reinforce", Reinforce, goals=1)
+
+
+def bayes() -> Strategy:
+    """Bayesian optimisation, after BANANAS (White et al. 2021, arXiv 1910.11858)."""
+    return BlackBox("bayes", Bayes)
+
+
+def local_search() -> Strategy:
+    """Local search (White, Nolen & Savani 2020, arXiv 2005.02960)."""
+    return BlackBox("local-search", LocalSearch)
 
 
 def tpe() -> Strategy:

@@ -133,6 +133,14 @@ class TestReinforce(BlackBoxContract):
     make_strategy = staticmethod(presets.reinforce)
 
 
+class TestBayes(BlackBoxContract):
+    make_strategy = staticmethod(presets.bayes)
+
+
+class TestLocalSearch(BlackBoxContract):
+    make_strategy = staticmethod(presets.local_search)
+
+
 class TestTpe(BlackBoxContract):
     make_strategy = staticmethod(presets.tpe)
 
