@@ -38,7 +38,7 @@ def tried(content: Content) -> dict[str, Any] | None:
         chart.dot(x, y, "dot random" if drawn else "dot winner", label, 4.0)
     legend = [
         ("random", "uniform draws"),
-        ("winner", "found by the search, or near the best"),
+        ("winner", "found by the search, or proposed"),
         ("ring", "the winner"),
     ]
     note = (

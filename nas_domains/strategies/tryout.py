@@ -24,7 +24,8 @@ from ..evaluation.select import choose
 from ..evaluation.stream import Stream
 from ..evaluation.train import training_loss
 from .base import Plan
-from .parts.proposal import most_promising
+from .samplers.base import Observation
+from .samplers.bayes import Bayes
 
 __all__ = ["FINAL", "TRIED", "TryOut", "choose_tried", "standing", "tried_of"]
 
@@ -60,8 +61,8 @@ class TryOut:
 
     Each counts in standard deviations of uniform draws, which are tried first; a weighted sum
     decides. Then come the distinct decodes of the search, the latest before the others; then what
-    a Gaussian process finds most promising near the best. The best of all are trained again, for
-    longer, as in successive halving (Jamieson & Talwalkar 2016, arXiv 1502.07943).
+    Bayesian optimisation proposes. The best of all are trained again, for longer, as in successive
+    halving (Jamieson & Talwalkar 2016, arXiv 1502.07943).
 
     Args:
         context: Of the run.
@@ -160,8 +161,13 @@ class TryOut:
             for decode in self.decodes:
                 if decode not in known:
                     return decode
-            own = [space.architecture(r.architecture or {}) for r in tried]
-            return most_promising(space, own, standing(tried, tried), rng, limit)
+            marks = standing(tried, tried)
+            seen = [
+                Observation(i, space.architecture(r.architecture or {}), (mark,))
+                for i, (r, mark) in enumerate(zip(tried, marks, strict=True))
+            ]
+            proposed = Bayes(space, limit=limit, starts=2).propose(seen, rng)
+            return None if proposed in known else proposed
         for _ in range(100):
             drawn = space.sample(1, rng, limit)[0]
             if drawn not in known:

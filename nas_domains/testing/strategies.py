@@ -22,7 +22,7 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from ..core.budget import Budget
+from ..core.budget import COUNTS, Budget
 from ..core.errors import UsageError
 from ..core.history import History, Record
 from ..core.objective import parse_objectives
@@ -188,9 +188,13 @@ class StrategyContract:
 
     def test_a_budget_of_other_units_is_refused(self, tmp_path: Path) -> None:
         strategy = self.make_strategy()
-        unit = next(u for u in ("trials", "steps", "epochs") if u not in strategy.units)
-        with pytest.raises(UsageError, match=f"{unit}=3"):
-            strategy.plan(self._context(tmp_path), Budget.parse(f"{unit}=3"))
+        for unit in COUNTS:
+            budget = Budget.parse(f"{unit}=3")
+            if unit in strategy.units:
+                assert strategy.plan(self._context(tmp_path), budget)
+            else:
+                with pytest.raises(UsageError, match=f"{unit}=3"):
+                    strategy.plan(self._context(tmp_path), budget)
 
     def test_limits_are_kept_or_refused(self, tmp_path: Path) -> None:
         context = self._context(tmp_path)
