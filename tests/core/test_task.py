@@ -87,7 +87,8 @@ PICTURE = Image.new("L", (3, 3))
         ([(X, 0), (X, float("nan"))], ("train[1]",)),
         ([(X, 0), (X, 0)], ("2 classes", "not 1")),
     ],
-    ids=str,
+    # Without addresses, which would name a test otherwise in each process.
+    ids=lambda value: str(value).partition(" at 0x")[0],
 )
 def test_bad_training_data_are_refused(train, names):
     good = [(X, 0)]
