@@ -18,8 +18,9 @@ Three questions, a mean over seeds each:
   median accuracy and largest latency.
 
 The files are those of ``nas_domains.evaluation.table.TableEvaluator``. The JSON is written every
-few seconds and a killed study goes on from it; ``--only`` runs some of the methods, and
-``--seeds`` may grow. The tables and the plot go beside it, as ``.md`` and ``.png``.
+few seconds and a killed study goes on from it; ``--only`` runs some of the methods,
+``--questions`` answers some of the questions, and ``--seeds`` may grow. The tables and the plot go
+beside it, as ``.md`` and ``.png``.
 """
 
 import argparse
@@ -176,12 +177,14 @@ def summarise(content: dict[str, Any]) -> None:
                 row["best_of_ours"] = row[AUTO]
     devices = runs["hypervolume"]
     methods = sorted({m for device in devices.values() for m in device})
-    # Over the same devices and seeds for all.
+    # Over the devices and seeds that all methods ran, so that the means compare.
+    common = {key: min(len(own.get(m, [])) for m in methods) for key, own in devices.items()}
     content["hypervolume"] = {
-        m: mean([v for device in devices.values() for v in device.get(m, [])])
+        m: mean([v for key, own in devices.items() for v in own.get(m, [])[: common[key]]])
         for m in methods
-        if any(device.get(m) for device in devices.values())
+        if any(common.values())
     }
+    content["hypervolume_runs"] = sum(common.values())
     content["solved_within"] = {
         dataset: {m: [mean([n < cap for n in v]) for cap in (200, CAP)] for m, v in own.items()}
         for dataset, own in runs["queries_to_optimum"].items()
@@ -236,8 +239,10 @@ def show(content: dict[str, Any]) -> str:
             f"| {device} | {count} | {' | '.join(spread(own.get(m, []), 4) for m in methods)} |"
         )
     if asked:
-        means = [str(content["hypervolume"][m]) for m in methods]
-        lines.append(f"| mean | | {' | '.join(means)} |")
+        means = [str(content["hypervolume"].get(m, "-")) for m in methods]
+        lines.append(
+            f"| mean of the {content['hypervolume_runs']} that all ran | | {' | '.join(means)} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -256,11 +261,13 @@ def seeds(asked: dict[str, dict[str, list[float]]], method: str) -> str:
 
 
 def spread(values: list[float], digits: int) -> str:
-    """Mean ± standard error."""
+    """Mean ± standard error, which a single seed does not have."""
     if not values:
         return "-"
-    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    return f"{statistics.fmean(values):.{digits}f} ± {error:.{digits}f}"
+    text = f"{statistics.fmean(values):.{digits}f}"
+    if len(values) == 1:
+        return text
+    return f"{text} ± {statistics.stdev(values) / len(values) ** 0.5:.{digits}f}"
 
 
 def plot(path: Path, content: dict[str, Any]) -> None:
@@ -292,6 +299,7 @@ def main() -> None:
     parser.add_argument("--gp-seeds", type=int, default=3, help="of Optuna's gp, which is slow")
     parser.add_argument("--front-seeds", type=int, default=20, help="of the hypervolume")
     parser.add_argument("--only", nargs="+", help="methods to run; all by default")
+    parser.add_argument("--questions", nargs="+", help="to answer; all by default")
     parser.add_argument("--minutes", type=float, default=np.inf, help="after which it stops")
     parser.add_argument("--json", type=Path, required=True, help="what is written, and resumed")
     options = parser.parse_args()
@@ -330,7 +338,10 @@ def main() -> None:
     absent: set[str] = set()
     saved = began
     for question, ask, key, own, method, count in jobs:
-        if method in absent or (options.only and method not in options.only):
+        skipped = (options.only and method not in options.only) or (
+            options.questions and question not in options.questions
+        )
+        if skipped or method in absent:
             continue
         values = runs[question].get(key, {}).get(method, [])
         while len(values) < count and time.monotonic() - began < 60 * options.minutes:
