@@ -12,7 +12,7 @@ import pickle
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
@@ -20,12 +20,13 @@ from typing import Any
 
 import torch
 
-from ..core.architecture import Architecture
+from ..core.architecture import Option
 from ..core.errors import UsageError
 from ..core.evaluate import Fidelity
 from ..core.history import SEARCH, History, Record
 from ..core.objective import Objective
 from ..core.progress import Reporter
+from ..core.registry import spaces
 from ..core.space import SearchSpace
 from ..core.task import Task
 from ..evaluation.context import PRECISIONS, Context, is_out_of_memory, make_accelerator
@@ -40,9 +41,12 @@ Link = connection.Connection
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs of a run; see :class:`Context`."""
+    """What a worker needs of a run; see :class:`Context`.
 
-    space: SearchSpace
+    The space is sent as it is, or as the name and the sizes under which it is registered.
+    """
+
+    space: SearchSpace | tuple[str, dict[str, Any]]
     task: Task
     objectives: list[Objective]
     seed: int
@@ -60,9 +64,7 @@ class Job:
         Raises:
             UsageError: Its space or its task cannot.
         """
-        space = copy.copy(context.space)
-        # Limits that were made for draws; a worker draws nothing.
-        space._limits = {}
+        space = _sendable(context.space)
         mixed = context.accelerator.mixed_precision
         job = Job(
             space,
@@ -76,20 +78,29 @@ class Job:
             fidelity,
             max(1, torch.get_num_threads() // context.workers),
         )
-        for name, part in (("space", space), ("task", context.task)):
+        parts = (("space", context.space.name, space), ("task", context.task.name, context.task))
+        for name, called, part in parts:
             try:
                 pickle.dumps(part)
             except (pickle.PicklingError, AttributeError, TypeError) as error:
                 raise UsageError(
-                    f"The {name} {part.name!r} cannot be sent to other processes ({error}): "
+                    f"The {name} {called!r} cannot be sent to other processes ({error}): "
                     "define its functions and classes at the top of a module, or use --workers 1."
                 ) from None
         return job
 
-    def context(self, trial: int) -> Context:
+    def made_space(self) -> SearchSpace:
+        """The space; made anew where it was sent by its name."""
+        if isinstance(self.space, SearchSpace):
+            return self.space
+        name, config = self.space
+        made: SearchSpace = spaces.get(name, **config)
+        return made
+
+    def context(self, space: SearchSpace, trial: int) -> Context:
         """The context of a trial, with a record of its own."""
         return Context(
-            space=self.space,
+            space=space,
             task=self.task,
             objectives=self.objectives,
             seed=self.seed,
@@ -99,6 +110,17 @@ class Job:
             reporter=Reporter(quiet=True),
             batch_size=self.batch_size,
         )
+
+
+def _sendable(space: SearchSpace) -> SearchSpace | tuple[str, dict[str, Any]]:
+    if space.name in spaces and spaces.get(space.name, **space.config).fingerprint == (
+        space.fingerprint
+    ):
+        return space.name, space.config
+    sent = copy.copy(space)
+    # Limits that were made for draws; a worker draws nothing.
+    sent._limits = {}
+    return sent
 
 
 def epochs_file(checkpoints: Path, trial: int) -> Path:
@@ -112,10 +134,11 @@ def work(link: Link, job: Job) -> None:
     """What a worker does, until the parent ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(job.threads)
+    space = job.made_space()
     while True:
         choices, trial = link.recv()
         try:
-            link.send(("done", *_evaluate(link, job, job.space.architecture(choices), trial)))
+            link.send(("done", *_evaluate(link, job, space, choices, trial)))
         except UsageError as error:
             link.send(("refused", str(error)))
         except (RuntimeError, MemoryError) as error:
@@ -123,9 +146,10 @@ def work(link: Link, job: Job) -> None:
 
 
 def _evaluate(
-    link: Link, job: Job, architecture: Architecture, trial: int
+    link: Link, job: Job, space: SearchSpace, choices: Mapping[str, Option], trial: int
 ) -> tuple[Record, list[Record]]:
-    context = job.context(trial)
+    architecture = space.architecture(choices)
+    context = job.context(space, trial)
     evaluator = TrainEvaluator(context)
 
     def stop(records: Sequence[Record]) -> bool:

@@ -1,6 +1,7 @@
 """Several processes: nothing is scored twice, a killed worker's trial is run by another."""
 
 import os
+import pickle
 import signal
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from nas_domains import load_task
 from nas_domains.core.errors import UsageError
 from nas_domains.core.evaluate import Fidelity
 from nas_domains.core.history import Record
@@ -99,7 +101,21 @@ def test_a_job_holds_what_a_trial_needs(tmp_path: Path) -> None:
     context = make_context(tmp_path, Widths(), make_task(), objectives=("accuracy", "params<=900"))
     context.space.limit(["params<=900"], (1, 8, 8), 3)
     job = Job.of(context, Fidelity(3))
-    assert not job.space._limits and context.space._limits
-    other = job.context(7)
+    space = job.made_space()
+    assert not space._limits and context.space._limits
+    other = job.context(space, 7)
     assert other.objectives == context.objectives and other.batch_size == context.batch_size
     assert other.history.path == epochs_file(context.checkpoints, 7)
+
+
+def test_a_registered_space_is_sent_by_its_name(tmp_path: Path) -> None:
+    context = make_context(tmp_path)
+    job = pickle.loads(pickle.dumps(Job.of(context, Fidelity(1))))
+    assert job.space == ("nasbench201", context.space.config)
+    assert job.made_space().fingerprint == context.space.fingerprint
+
+
+def test_the_bundled_data_can_be_sent(tmp_path: Path) -> None:
+    task = load_task("digits")
+    sent = pickle.loads(pickle.dumps(task))
+    assert sent.fingerprint() == task.fingerprint()
