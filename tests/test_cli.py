@@ -235,7 +235,8 @@ def test_a_black_box_run_that_is_killed_loses_nothing(
     lines = (out / "history.jsonl").read_text().splitlines()
     assert lines[: len(before)] == before
     records = [r for r in map(json.loads, lines) if r["stage"] == "search"]
-    assert [r["step"] for r in records] == [1, 2, 3, 4, 5]
+    # Two workers end in any order.
+    assert sorted(r["step"] for r in records) == [1, 2, 3, 4, 5]
     assert len({json.dumps(r["architecture"]) for r in records}) == 5
     if workers == "1":
         whole = nas_domains("search", "--data", data, "--out", tmp_path / "a", *OPTIONS, *options)
