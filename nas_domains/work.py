@@ -11,7 +11,7 @@ from torch import nn
 from .core.budget import Budget
 from .core.errors import UsageError
 from .core.files import write_json
-from .core.history import SEARCH, Record
+from .core.history import RANK, SEARCH, Record
 from .core.objective import Objective, parse_objectives
 from .core.progress import Reporter
 from .core.registry import baselines, strategies
@@ -99,7 +99,7 @@ class Work:
         self._roomy(
             run,
             context,
-            (SEARCH, "rank", "trial/"),
+            (SEARCH, RANK, "trial/"),
             lambda: self.strategy.search(context, run.config["plan"]["search"]),
         )
         records = context.history.of(SEARCH)

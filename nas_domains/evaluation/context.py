@@ -1,7 +1,7 @@
 """What all stages of a run share: data, device, seed, record and progress."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,10 @@ class Context:
     def goals(self) -> list[Objective]:
         """The objectives that are weighed: those without limits, or else the first."""
         return [o for i, o in enumerate(self.objectives) if i == 0 or o.limit is None]
+
+    def allows(self, metrics: Mapping[str, float | None]) -> bool:
+        """Whether metrics keep all limits."""
+        return all(o.allows(metrics) for o in self.objectives)
 
     @property
     def goal(self) -> Objective:

@@ -15,7 +15,7 @@ def choose(context: Context, records: Sequence[Record]) -> Record:
     Raises:
         UsageError: No record keeps the limits, or none has a score.
     """
-    fit = [r for r in records if all(o.allows(r.metrics) for o in context.objectives)]
+    fit = [r for r in records if context.allows(r.metrics)]
     if not fit:
         limit = next(o for o in context.objectives if o.limit is not None)
         values = [v for r in records if (v := r.metrics.get(limit.metric)) is not None]
@@ -34,7 +34,7 @@ def front(context: Context, records: Sequence[Record]) -> list[dict[str, Any]]:
     """The distinct architectures that keep the limits and that no other dominates."""
     best: dict[str, Record] = {}
     for record in records:
-        if all(o.allows(record.metrics) for o in context.objectives):
+        if context.allows(record.metrics):
             key = repr(record.architecture)
             if key not in best or context.score(record.metrics) > context.score(best[key].metrics):
                 best[key] = record

@@ -95,11 +95,11 @@ def full_stream(context: Context, order: str) -> Stream:
     return Stream(context.task.train, context.batch_size, derive(context.seed, order))
 
 
-def augmented(context: Context, stream: Stream, step: int, order: str) -> tuple[Tensor, Tensor]:
-    """The training batch of a step, augmented, on the device."""
+def augmented(context: Context, stream: Stream, step: int, *order: str) -> tuple[Tensor, Tensor]:
+    """The training batch of a step, augmented as the names of ``order`` say, on the device."""
     x, y = stream.batch(step)
     if context.task.augment is not None:
-        x, y = context.task.augment(x, y, generator(context.seed, order, "augment", step))
+        x, y = context.task.augment(x, y, generator(context.seed, *order, "augment", step))
     return context.to_device(x, y)
 
 

@@ -1,6 +1,6 @@
 """Cost tables of cell spaces: what each candidate adds on each edge, measured and not derived."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 
 import torch
@@ -50,15 +50,7 @@ def edge_costs(
     Returns:
         "params" and "macs", each with what every architecture costs and with the rest by edge.
     """
-    cells, channels = space.sizes(False)
     dims = space.design.dims
-    found: dict[str, dict[str, dict[Edge, dict[Option, float]]]] = {
-        metric: {
-            kind: {edge: dict.fromkeys(space.candidates, 0.0) for edge in space.design.edges}
-            for kind in space.kinds
-        }
-        for metric in METRICS
-    }
 
     @cache
     def measured(name: str, stride: int, shape: tuple[int, ...]) -> dict[str, int]:
@@ -66,24 +58,50 @@ def edge_costs(
         return {"params": count_params(candidate), "macs": macs_of(candidate, torch.empty(shape))}
 
     with torch.device("meta"):
-        network = space.stack(
-            lambda kind, edge, c, stride: Probe(kind, edge, stride),
-            {kind: space.design.edges for kind in space.kinds},
-            c_in=input_shape[0],
-            channels=channels,
-            cells=cells,
-            outputs=outputs,
-            affine=True,
-        )
+        network = probed(space, input_shape, outputs)
         base = {"params": count_params(network)}
         base["macs"] = macs_of(network, torch.empty((1, *input_shape)))
-        for probe in network.modules():
-            if not isinstance(probe, Probe):
-                continue
+        return {
+            metric: (
+                float(base[metric]),
+                over_edges(space, network, lambda *at, m=metric: measured(*at)[m]),
+            )
+            for metric in METRICS
+        }
+
+
+def probed(space: CellSpace, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """A space's network with all its edges, a :class:`Probe` on each."""
+    cells, channels = space.sizes(False)
+    return space.stack(
+        lambda kind, edge, c, stride: Probe(kind, edge, stride),
+        {kind: space.design.edges for kind in space.kinds},
+        c_in=input_shape[0],
+        channels=channels,
+        cells=cells,
+        outputs=outputs,
+        affine=True,
+    )
+
+
+def over_edges(
+    space: CellSpace, network: nn.Module, cost: Callable[[str, int, tuple[int, ...]], float]
+) -> EdgeCosts:
+    """What each candidate adds on each edge, in all cells of a kind.
+
+    Args:
+        space: The space.
+        network: Of :func:`probed`, after a forward pass.
+        cost: (candidate, stride, shape of its input) -> what it costs there.
+    """
+    found: dict[str, dict[Edge, dict[Option, float]]] = {
+        kind: {edge: dict.fromkeys(space.candidates, 0.0) for edge in space.design.edges}
+        for kind in space.kinds
+    }
+    for probe in network.modules():
+        if isinstance(probe, Probe):
             for name in space.candidates:
                 # Networks leave the edges of this candidate out.
-                if name == "none":
-                    continue
-                for metric, value in measured(name, probe.stride, probe.shape).items():
-                    found[metric][probe.kind][probe.edge][name] += value
-    return {metric: (float(base[metric]), found[metric]) for metric in METRICS}
+                if name != "none":
+                    found[probe.kind][probe.edge][name] += cost(name, probe.stride, probe.shape)
+    return found

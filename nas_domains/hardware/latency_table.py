@@ -10,13 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..core.architecture import Option
 from ..core.errors import UsageError
 from ..core.files import write_text
-from ..nn.cell import Edge
 from ..nn.cell_space import CellSpace
 from .cost import measure_latency
-from .cost_table import EdgeCosts, Probe
+from .cost_table import EdgeCosts, over_edges, probed
 
 __all__ = ["EdgeLatency", "edge_latency"]
 
@@ -60,34 +58,16 @@ def edge_latency(
         UsageError: The file is not such a table.
     """
     if path.exists():
-        return _read(path)
-    cells, channels = space.sizes(False)
-    edges: dict[str, dict[Edge, dict[Option, float]]] = {
-        kind: {edge: dict.fromkeys(space.candidates, 0.0) for edge in space.design.edges}
-        for kind in space.kinds
-    }
+        return _read(path, space)
 
     @cache
     def measured(name: str, stride: int, shape: tuple[int, ...]) -> float:
         module = space.candidates[name](shape[1], stride, True, space.design.dims)
         return measure_latency(module.to(device), shape[1:], device=device)
 
-    network = space.stack(
-        lambda kind, edge, c, stride: Probe(kind, edge, stride),
-        {kind: space.design.edges for kind in space.kinds},
-        c_in=input_shape[0],
-        channels=channels,
-        cells=cells,
-        outputs=outputs,
-        affine=True,
-    ).to(device)
+    network = probed(space, input_shape, outputs).to(device)
     base = measure_latency(network, input_shape)
-    for probe in network.modules():
-        if isinstance(probe, Probe):
-            for name in space.candidates:
-                if name != "none":
-                    value = measured(name, probe.stride, probe.shape)
-                    edges[probe.kind][probe.edge][name] += value
+    edges = over_edges(space, network, measured)
     table = space.cost_table(base, edges)
     ratios = []
     for architecture in space.sample(checked, np.random.default_rng(0)):
@@ -116,7 +96,7 @@ def _plain(table: EdgeLatency) -> Mapping[str, object]:
     }
 
 
-def _read(path: Path) -> EdgeLatency:
+def _read(path: Path, space: CellSpace) -> EdgeLatency:
     try:
         content = json.loads(path.read_text())
         edges = {
@@ -128,6 +108,9 @@ def _read(path: Path) -> EdgeLatency:
             }
             for kind, own in content["edges_ms"].items()
         }
+        whole = dict.fromkeys(space.design.edges, set(space.candidates))
+        if any({e: set(row) for e, row in edges[kind].items()} != whole for kind in space.kinds):
+            raise ValueError("another space")
         return EdgeLatency(float(content["base_ms"]), edges)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..strategies.tryout import FAILED, TRIED
 from .content import Content
 from .svg import Chart, span
 from .words import known
@@ -14,12 +15,12 @@ def tried(content: Content) -> dict[str, Any] | None:
     points = [
         (r.detail["early_loss"], r.detail["expressivity"], r)
         for r in content.search
-        if r.fidelity.get("selection") == "try-out"
+        if r.fidelity.get("selection") == TRIED
         and known(r.detail.get("early_loss"))
         and known(r.detail.get("expressivity"))
     ]
     # What diverged, or is degenerate, would leave no room for the others.
-    points = [point for point in points if max(map(abs, point[:2])) < 1e8]
+    points = [point for point in points if max(map(abs, point[:2])) < FAILED]
     if not points:
         return None
     chart = Chart(

@@ -14,7 +14,7 @@ from ..core.architecture import Architecture
 from ..core.evaluate import Metrics
 from ..core.history import SEARCH, Record
 from ..core.limit import Limit
-from ..core.seeds import derive, generator, seed_all
+from ..core.seeds import derive, seed_all
 from ..evaluation.context import Context
 from ..evaluation.halves import search_halves
 from ..evaluation.loop import set_learning_rate
@@ -22,7 +22,7 @@ from ..evaluation.proxies.naswot import NasWot
 from ..evaluation.score import costs, evaluate, full_precision
 from ..evaluation.select import choose
 from ..evaluation.stream import Stream
-from ..evaluation.train import training_loss
+from ..evaluation.train import augmented, training_loss
 from .base import Plan
 from .samplers.base import Observation
 from .samplers.bayes import Bayes
@@ -30,8 +30,8 @@ from .samplers.bayes import Bayes
 __all__ = ["FINAL", "TRIED", "TryOut", "choose_tried", "standing", "tried_of"]
 
 WEIGHTS = 1.0, 2.0, 1.0
-"""Of trainability, expressivity and complexity: of a few simple ones those that ranked the best of
-52 cells of NAS-Bench-201 first, by their 12-epoch validation accuracy."""
+"""Of trainability, expressivity and complexity; set by hand, looking at the 12-epoch validation
+accuracy of NAS-Bench-201's cells."""
 
 MOST = 4.0
 """Standard deviations beyond which a count is no better, or no worse."""
@@ -126,16 +126,19 @@ class TryOut:
         draws = min(self.DRAWS, trials // 3)
         with self.context.reporter.bar(TRIED, trials, "trials") as advance:
             for number in range(trials):
-                if history.find(SEARCH, done + number + 1) is None:
-                    tried = tried_of(history.of(SEARCH))
-                    architecture = self._next(tried, number, trials, limit)
+                known = history.find(SEARCH, done + number + 1)
+                if known is not None and not tried_of([known]):
+                    break  # a final: before a kill there was no more to try
+                if known is None:
+                    drawn = number < draws
+                    architecture = self._next(tried_of(history.of(SEARCH)), number, drawn, limit)
                     if architecture is None:
                         break
-                    self._try(architecture, done + number + 1, steps, drawn=number < draws)
+                    self._try(architecture, done + number + 1, steps, drawn=drawn)
                 advance(number + 1)
         tried = tried_of(history.of(SEARCH))
         marks = standing(tried, tried)
-        fit = [i for i, r in enumerate(tried) if self._allows(r)]
+        fit = [i for i, r in enumerate(tried) if self.context.allows(r.metrics)]
         fit.sort(key=lambda i: (-marks[i], i))
         finals = fit[: min(self.FINALS, trials // 4)]
         with self.context.reporter.bar(FINAL, len(finals), "trials") as advance:
@@ -146,32 +149,28 @@ class TryOut:
                     self._try(architecture, step, self.LONGER * steps, drawn=False, name=FINAL)
                 advance(number + 1)
 
-    def _allows(self, record: Record) -> bool:
-        return all(o.allows(record.metrics) for o in self.context.objectives)
-
     def _next(
-        self, tried: Sequence[Record], number: int, trials: int, limit: Limit | None
+        self, tried: Sequence[Record], number: int, drawn: bool, limit: Limit | None
     ) -> Architecture | None:
         """The next architecture that was not tried, or None where none was found."""
         space = self.context.space
         rng = np.random.default_rng(derive(self.context.seed, SEARCH, TRIED, number))
-        known = {space.architecture(r.architecture or {}) for r in tried}
-        draws = min(self.DRAWS, trials // 3)
-        if number >= draws:
+        known = [space.architecture(r.architecture or {}) for r in tried]
+        if not drawn:
             for decode in self.decodes:
                 if decode not in known:
                     return decode
             marks = standing(tried, tried)
             seen = [
-                Observation(i, space.architecture(r.architecture or {}), (mark,))
-                for i, (r, mark) in enumerate(zip(tried, marks, strict=True))
+                Observation(i, architecture, (mark,))
+                for i, (architecture, mark) in enumerate(zip(known, marks, strict=True))
             ]
             proposed = Bayes(space, limit=limit, starts=2).propose(seen, rng)
             return None if proposed in known else proposed
         for _ in range(100):
-            drawn = space.sample(1, rng, limit)[0]
-            if drawn not in known:
-                return drawn
+            architecture = space.sample(1, rng, limit)[0]
+            if architecture not in known:
+                return architecture
         return None
 
     def _try(
@@ -186,7 +185,7 @@ class TryOut:
         )
 
     def score(self, architecture: Architecture, steps: int) -> tuple[Metrics, dict[str, Any]]:
-        """Metrics after a short training, and the two counts.
+        """Metrics after a short training, with the final network's costs; the two other counts.
 
         Args:
             architecture: What is tried.
@@ -220,11 +219,7 @@ class TryOut:
         losses = []
         network.train()
         for step in range(steps):
-            x, y = self.stream.batch(step)
-            if context.task.augment is not None:
-                draw = generator(context.seed, SEARCH, TRIED, "augment", step)
-                x, y = context.task.augment(x, y, draw)
-            x, y = context.to_device(x, y)
+            x, y = augmented(context, self.stream, step, SEARCH, TRIED)
             set_learning_rate(optimizer, recipe.lr * min(1.0, 4 * (step + 1) / steps))
             with context.accelerator.autocast():
                 output = network(x)
@@ -252,7 +247,7 @@ def choose_tried(context: Context, records: Sequence[Record]) -> Record:
     """
     tried = tried_of(records)
     last = tried_of(records, FINAL) or tried
-    fit = [r for r in last if all(o.allows(r.metrics) for o in context.objectives)]
+    fit = [r for r in last if context.allows(r.metrics)]
     if not fit:
         return choose(context, last or records)
     marks = dict(zip((r.step for r in last), standing(last, tried), strict=True))

@@ -133,7 +133,10 @@ def test_a_limit_on_latency_is_one_on_a_table_that_stays(tmp_path: Path) -> None
         assert record.metrics["latency_ms"] is not None, "what is found is measured again"
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"base_ms": 1}', json.dumps({"edges_ms": {"a": 1}})])
+OTHER = {"base_ms": 1, "edges_ms": {"normal": {"0->2": {"none": 0}}}}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"base_ms": 1}', json.dumps(OTHER)])
 def test_a_broken_table_is_one_sentence(tmp_path: Path, text: str) -> None:
     context = small_context(
         tmp_path, SPACES["darts"], objectives=("accuracy", "latency_ms<=1e6")
