@@ -20,7 +20,7 @@ Three questions, a mean over seeds each:
 The files are those of ``nas_domains.evaluation.table.TableEvaluator``. The JSON is written every
 few seconds and a killed study goes on from it; ``--only`` runs some of the methods,
 ``--questions`` answers some of the questions, and ``--seeds`` may grow. The tables and the plot go
-beside it, as ``.md`` and ``.png``.
+beside it, as ``.md`` and ``.png``. Without arguments the committed tables are printed.
 """
 
 import argparse
@@ -291,6 +291,9 @@ def plot(path: Path, content: dict[str, Any]) -> None:
 
 def main() -> None:
     """Runs what is missing, then writes the tables and the plot."""
+    if len(sys.argv) == 1:
+        print(Path(__file__).with_suffix(".md").read_text(encoding="utf-8"))
+        return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("table", type=Path, help="the .npz of the benchmark")
     parser.add_argument("latency", type=Path, help="the .npz of latencies")

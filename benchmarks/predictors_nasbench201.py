@@ -70,6 +70,9 @@ def show(content: dict[str, Any]) -> str:
 
 def main() -> None:
     """Runs all of it, which takes minutes, and writes the table and the plot."""
+    if len(sys.argv) == 1:
+        print(Path(__file__).with_suffix(".md").read_text(encoding="utf-8"))
+        return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("table", type=Path, help="the .npz of the benchmark")
     parser.add_argument("zero_cost", type=Path, help="the .npz of published scores")

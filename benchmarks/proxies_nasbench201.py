@@ -146,6 +146,9 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 def main() -> None:
     """Scores the cells that are missing, then prints and writes the table."""
+    if len(sys.argv) == 1:
+        print(Path(__file__).with_suffix(".md").read_text(encoding="utf-8"))
+        return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="the .npz of images")
     parser.add_argument("table", type=Path, help="the .npz of the benchmark")

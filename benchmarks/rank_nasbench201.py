@@ -10,7 +10,7 @@ paths and a sandwich 4, as the seconds say. The rank by parameters is what a sup
 
 The data is an ``.npz`` in MedMNIST's layout. The table holds ``arch`` [N, 6], numbers of the names
 in ``ops`` in the order of ``edges`` ("1<-0", ...), and ``test_acc_200ep`` [N, D] in percent of the
-``datasets``. A killed study goes on where it was.
+``datasets``. A killed study goes on where it was; without arguments its committed table is printed.
 """
 
 import argparse
@@ -124,24 +124,30 @@ def study(
 def show(results: dict[str, dict[str, Any]]) -> str:
     """The table: means over the seeds, with the standard error where there are several."""
     columns = ("tau", "top_tau", "params_tau", "gain", "scores_mean", "train_seconds")
-    lines = ["paths     seeds" + "".join(f"{column:>18}" for column in columns)]
+    lines = [
+        f"| paths | seeds | {' | '.join(columns)} |",
+        "| --- | --- |" + " --- |" * len(columns),
+    ]
     for kind in KINDS:
         rows = [r for name, r in results.items() if name.split("/")[0] == kind]
         if not rows:
             continue
-        line = f"{kind:10}{len(rows):5}"
+        line = f"| {kind} | {len(rows)} |"
         for column in columns:
             values = [row[column] for row in rows if row[column] is not None]
             text = f"{statistics.fmean(values):.3f}" if values else "-"
             if len(values) > 1:
                 text += f" +- {statistics.stdev(values) / len(values) ** 0.5:.3f}"
-            line += f"{text:>18}"
+            line += f" {text} |"
         lines.append(line)
     return "\n".join(lines)
 
 
 def main() -> None:
     """Runs what is missing of the study and prints its table after each part."""
+    if len(sys.argv) == 1:
+        print(Path(__file__).with_suffix(".md").read_text(encoding="utf-8"))
+        return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="the .npz of images")
     parser.add_argument("table", type=Path, help="the .npz of the benchmark")
@@ -179,6 +185,8 @@ def main() -> None:
             if options.json is not None:
                 text = json.dumps(content, indent=1, allow_nan=False) + "\n"
                 options.json.write_text(text, encoding="utf-8")
+                table = show(content["results"]) + "\n"
+                options.json.with_suffix(".md").write_text(table, encoding="utf-8")
             print(f"{kind}, seed {seed}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
     print(show(content["results"]))
 
