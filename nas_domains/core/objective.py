@@ -5,6 +5,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from .errors import UsageError
 
 DIRECTIONS = {
@@ -139,13 +141,14 @@ def pareto(scores: Sequence[Sequence[float]]) -> list[int]:
 
     Of equal points the first stays.
     """
-    front: list[int] = []
-    for i, point in enumerate(scores):
-        dominated = any(
-            all(a >= b for a, b in zip(other, point, strict=True)) and (other != point or j < i)
-            for j, other in enumerate(scores)
-            if j != i
-        )
-        if not dominated:
+    if not scores:
+        return []
+    points = np.asarray(scores, dtype=np.float64)
+    front = []
+    for i, point in enumerate(points):
+        above = (points >= point).all(axis=1)
+        equal = (points == point).all(axis=1)
+        equal[:i] = False
+        if not (above & ~equal).any():
             front.append(i)
     return front
