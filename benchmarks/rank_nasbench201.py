@@ -10,7 +10,8 @@ paths and a sandwich 4, as the seconds say. The rank by parameters is what a sup
 
 The data is an ``.npz`` in MedMNIST's layout. The table holds ``arch`` [N, 6], numbers of the names
 in ``ops`` in the order of ``edges`` ("1<-0", ...), and ``test_acc_200ep`` [N, D] in percent of the
-``datasets``. A killed study goes on where it was. Without arguments the committed table is printed.
+``datasets``. A killed study goes on where it was. Without arguments the committed table is
+printed.
 """
 
 import argparse
