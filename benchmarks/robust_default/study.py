@@ -84,7 +84,7 @@ PUBLISHED = {
     "GDAS, published": (93.51, 70.61),
     "DrNAS and beta-DARTS, published": (94.36, 73.51),
 }
-"""200-epoch test accuracy of searches on the full data, as their papers and the benchmark's give."""
+"""200-epoch test accuracy of searches on the full data, as papers give it."""
 
 
 def strategy_of(name: str) -> Strategy:
