@@ -34,6 +34,7 @@ for _name, _attribute, _summary in (
     ("nsga3", "nsga3", "NSGA-III of trained networks, for many goals (Deb & Jain 2014)"),
     ("reinforce", "reinforce", "a policy that learns from trained networks (Zoph & Le 2017)"),
     ("tpe", "tpe", "Parzen estimators, each network trained (Bergstra et al. 2011)"),
+    ("zero-cost", "zero_cost", "local search over proxies, nothing trained (Mellor et al. 2021)"),
     ("random", "random", "uniform draws, each trained for a few epochs"),
 ):
     _registry.strategies.register(_name, f"nas_domains.strategies.presets:{_attribute}", _summary)

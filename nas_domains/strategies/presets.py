@@ -18,6 +18,7 @@ from .samplers.local_search import LocalSearch
 from .samplers.reinforce import Reinforce
 from .samplers.uniform import Uniform
 from .settings import GradientSettings as Settings
+from .zero_cost import ZeroCost
 
 
 def darts() -> Strategy:
@@ -151,6 +152,15 @@ def bayes() -> Strategy:
 def local_search() -> Strategy:
     """Local search (White, Nolen & Savani 2020, arXiv 2005.02960)."""
     return BlackBox("local-search", LocalSearch)
+
+
+def zero_cost() -> Strategy:
+    """Local search over the joint rank of proxies (Mellor et al. 2021, arXiv 2006.04647; others).
+
+    Without training. Ranks are joined as proxies fail in different places (Abdelfattah et al.
+    2021, arXiv 2101.08134, who let them vote).
+    """
+    return ZeroCost("zero-cost", LocalSearch)
 
 
 def tpe() -> Strategy:
