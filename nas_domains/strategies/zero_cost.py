@@ -9,20 +9,19 @@ import numpy as np
 from ..core.architecture import Architecture
 from ..core.budget import Budget
 from ..core.errors import UsageError
-from ..core.evaluate import Fidelity
 from ..core.history import SEARCH, Record
 from ..core.objective import COST_METRICS, Objective
 from ..core.seeds import derive
 from ..core.space import SearchSpace
 from ..evaluation.context import Context
 from ..evaluation.proxies.evaluator import ProxyEvaluator
+from ..evaluation.proxies.features import UNTRAINED
 from ..evaluation.proxies.joint import TRUSTED, joint_ranks, size_bias
 from ..evaluation.score import costs
 from .base import Plan, Strategy
-from .blackbox import REFUSED, MakeSampler, counted_limit, draw
-from .samplers.base import Observation
+from .blackbox import REFUSED, counted_limit, draw
+from .samplers.base import Observation, SpaceSampler
 
-UNTRAINED = Fidelity(0)
 SHOWN = 5
 """Architectures whose ranks are printed at the end, beside their sizes."""
 
@@ -46,7 +45,7 @@ class ZeroCost(Strategy):
     usual = "trials=200"
 
     def __init__(
-        self, name: str, sampler: MakeSampler, proxies: tuple[str, ...] = TRUSTED
+        self, name: str, sampler: type[SpaceSampler], proxies: tuple[str, ...] = TRUSTED
     ) -> None:
         super().__init__(name)
         self.sampler, self.proxies = sampler, proxies

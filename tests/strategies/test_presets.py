@@ -161,6 +161,10 @@ class TestBohb(BlackBoxContract):
     make_strategy = staticmethod(presets.bohb)
 
 
+class TestPredictor(BlackBoxContract):
+    make_strategy = staticmethod(presets.predictor)
+
+
 class TestZeroCost(BlackBoxContract):
     budget: ClassVar[str] = "trials=6"
     trains: ClassVar[bool] = False

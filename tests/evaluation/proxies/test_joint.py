@@ -50,9 +50,7 @@ def test_the_trusted_three_rank_better_than_each_and_than_size() -> None:
     finite = np.where(np.isfinite(scores), scores, -np.inf)
     published = {"naswot": "nwot"}
     own = {n: finite[:, columns.index(published.get(n, n))] for n in (*TRUSTED, "params")}
-    found = joint_ranks(
-        [{n: float(own[n][i]) for n in TRUSTED} for i in range(len(rows))]
-    )
+    found = joint_ranks([{n: float(own[n][i]) for n in TRUSTED} for i in range(len(rows))])
     joint = size_bias(found, truth)
     assert joint > 0.88
     for name in own:
