@@ -20,6 +20,7 @@ from .core.space import SearchSpace
 from .core.task import Task
 from .evaluation import compare
 from .evaluation.context import Context, is_out_of_memory, make_accelerator
+from .evaluation.explain import explain
 from .evaluation.select import front
 from .hardware.environment import describe_environment
 from .ops import active
@@ -239,6 +240,7 @@ class Work:
         arch_str = getattr(self.space, "arch_str", None)
         if arch_str is not None:
             best["arch_str"] = arch_str(architecture)
+        alike = [r for r in records if _alike(r, winner)]
         tests = [r for r in context.history if r.stage.startswith("test/")]
         return {
             "space": self.config["space"],
@@ -255,7 +257,8 @@ class Work:
             "random_baseline": summary["random_baseline"],
             "shared_weights_rank": compare.rank(context, rows, winner, self.config["train_seeds"]),
             "baselines": summary["baselines"],
-            "pareto": front(context, [r for r in records if _alike(r, winner)]),
+            "pareto": front(context, alike),
+            "explanation": explain(context, alike, self.strategy.worths(context, alike), winner),
             "search_seconds": sum(r.seconds for r in records),
             "train_seconds": sum(r.seconds + r.detail["train_seconds"] for r in tests),
             "environment": describe_environment(self.config["device"]),

@@ -13,6 +13,7 @@ from ..nn.cell_space import CellSpace
 from . import curves, reproduce, words
 from .cell import draw_cell
 from .content import Content, Row
+from .explained import explained
 from .headline import headline
 from .palette import colours
 from .weights import weight_panels
@@ -44,6 +45,7 @@ def render(run: Run) -> str:
         arch_str=content.result.get("best", {}).get("arch_str"),
         best=content.best,
         search=curves.search_curves(content),
+        explained=explained(content),
         training=curves.training_curves(content),
         weights=weight_panels(content, palette),
         legend=[(palette[name], name) for name in candidates],
