@@ -21,8 +21,10 @@ from .core.task import Task
 from .evaluation import compare
 from .evaluation.context import Context, is_out_of_memory, make_accelerator
 from .evaluation.explain import explain
+from .evaluation.fronts import front_progress
 from .evaluation.select import front
 from .hardware.environment import describe_environment
+from .hardware.meters import check_meters, how_measured
 from .ops import active
 from .strategies.base import Strategy
 from .strategies.blackbox import BlackBox, draw
@@ -65,6 +67,7 @@ class Work:
         strategy: Strategy = strategies.get(config["strategy"])
         work = Work(config, space, task, strategy, reporter)
         strategy.check(space, work.objectives)
+        check_meters(work.objectives, torch.device(config["device"]))
         for option, used in (
             ("--workers", config.get("workers", 1) > 1),
             ("--storage", config.get("storage")),
@@ -241,6 +244,7 @@ class Work:
         if arch_str is not None:
             best["arch_str"] = arch_str(architecture)
         alike = [r for r in records if _alike(r, winner)]
+        members = front(context, alike)
         tests = [r for r in context.history if r.stage.startswith("test/")]
         return {
             "space": self.config["space"],
@@ -257,7 +261,9 @@ class Work:
             "random_baseline": summary["random_baseline"],
             "shared_weights_rank": compare.rank(context, rows, winner, self.config["train_seeds"]),
             "baselines": summary["baselines"],
-            "pareto": front(context, alike),
+            "measured": how_measured(context.objectives, self.config["device"]),
+            "pareto": members,
+            "front": front_progress(context, alike, members),
             "explanation": explain(context, alike, self.strategy.worths(context, alike), winner),
             "search_seconds": sum(r.seconds for r in records),
             "train_seconds": sum(r.seconds + r.detail["train_seconds"] for r in tests),

@@ -12,6 +12,7 @@ from ..core.objective import COST_METRICS
 from ..evaluation.context import Context
 from ..evaluation.score import costs
 from ..evaluation.train import fresh, train
+from ..hardware.meters import measured
 
 Stop = Callable[[Sequence[Record]], bool]
 """Asked with the records of a trial's epochs so far: whether it ends here."""
@@ -79,7 +80,9 @@ class TrainEvaluator(Evaluator):
         began = time.perf_counter()
         known = self.context.history.find(f"{stage}/costs", 0)
         if known is None:
-            metrics = costs(network, self.context.task.input_shape)
+            shape = self.context.task.input_shape
+            metrics = costs(network, shape)
+            metrics |= measured(network, shape, self.context.objectives)
             spent = time.perf_counter() - began
             known = self.context.history.add(
                 Record(f"{stage}/costs", 0, dict(architecture), {}, metrics, spent)

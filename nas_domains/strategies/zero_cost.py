@@ -18,6 +18,7 @@ from ..evaluation.proxies.evaluator import ProxyEvaluator
 from ..evaluation.proxies.features import UNTRAINED
 from ..evaluation.proxies.joint import TRUSTED, joint_ranks, size_bias
 from ..evaluation.score import costs
+from ..hardware.meters import measured
 from .base import Plan, Strategy
 from .blackbox import REFUSED, counted_limit, draw
 from .samplers.base import Observation, SpaceSampler
@@ -110,11 +111,13 @@ class ZeroCost(Strategy):
         task = context.task
         metrics: dict[str, float | None] = dict.fromkeys(("loss", *task.metrics))
         detail: dict[str, object] = {}
-        measured = any(o.metric == "latency_ms" for o in context.objectives)
-        if measured:
-            metrics |= costs(evaluator.network(architecture, trial), task.input_shape)
+        dear = any(o.metric not in (*metrics, "params", "macs") for o in context.objectives)
+        if dear:
+            network = evaluator.network(architecture, trial)
+            metrics |= costs(network, task.input_shape)
+            metrics |= measured(network, task.input_shape, context.objectives)
         # Limits on counted costs are kept by the proposals.
-        if not measured or context.allows(metrics):
+        if not dear or context.allows(metrics):
             found = evaluator(architecture, UNTRAINED, trial=trial)
             metrics |= {name: found[name] for name in ("params", "macs")}
             detail["proxies"] = {name: found[name] for name in self.proxies}
