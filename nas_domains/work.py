@@ -10,6 +10,7 @@ from torch import nn
 
 from .core.budget import Budget
 from .core.errors import UsageError
+from .core.evaluate import Fidelity
 from .core.files import write_json
 from .core.history import RANK, SEARCH, Record
 from .core.objective import Objective, parse_objectives
@@ -21,6 +22,7 @@ from .core.task import Task
 from .evaluation import compare
 from .evaluation.context import Context, is_out_of_memory, make_accelerator
 from .evaluation.explain import explain
+from .evaluation.fidelity import reduced_shape
 from .evaluation.fronts import front_progress
 from .evaluation.select import front
 from .hardware.environment import describe_environment
@@ -72,6 +74,7 @@ class Work:
             ("--workers", config.get("workers", 1) > 1),
             ("--storage", config.get("storage")),
             ("--prior", config.get("priors")),
+            ("--fidelity", config.get("fidelity")),
         ):
             if used and not isinstance(strategy, BlackBox):
                 raise UsageError(
@@ -81,6 +84,10 @@ class Work:
         Budget.parse(config["budget"] or strategy.usual).only(*strategy.units)
         Budget.parse(config["train_budget"] or "epochs=1").only("epochs")
         space.build(space.sample(1)[0], task.input_shape, task.outputs)
+        shares = Fidelity(1, **config.get("fidelity", {}))
+        shape = reduced_shape(task, shares)
+        if shape != task.input_shape:
+            space.build(space.sample(1)[0], shape, task.outputs)
         return work
 
     @property
@@ -148,6 +155,7 @@ class Work:
             storage=self.config.get("storage") or "",
             workers=self.config.get("workers", 1),
             priors=interleave(self.space, self.config.get("priors", [])),
+            shares=self.config.get("fidelity", {}),
         )
 
     def _roomy(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from ..core.errors import UsageError
 from ..core.objective import Objective
 from .energy import energy_meter, measure_energy
 from .memory import peak_memory
@@ -37,6 +38,18 @@ def check_meters(objectives: Sequence[Objective], device: torch.device) -> None:
         check_ort()
     if "energy_mj" in named:
         energy_meter(device)
+
+
+def meters(device: torch.device) -> list[str]:
+    """Which of them work here, in words."""
+    found = []
+    for name in METERS:
+        try:
+            check_meters([Objective(name, "min")], device)
+            found.append(f"{name} yes")
+        except UsageError:
+            found.append(f"{name} no")
+    return found
 
 
 def how_measured(objectives: Sequence[Objective], device: str) -> dict[str, str]:

@@ -17,6 +17,7 @@ from ..core.objective import COST_METRICS, Objective
 from ..core.seeds import derive
 from ..core.space import SearchSpace
 from ..evaluation.context import Context
+from ..evaluation.fidelity import reduced
 from ..evaluation.score import costs
 from ..evaluation.timing import seconds_per_epoch
 from .base import Plan, Strategy
@@ -86,6 +87,7 @@ class BlackBox(Strategy):
     def _seconds(self, context: Context, budget: float) -> tuple[float, float]:
         """Mean seconds of an epoch and of all else, of four random architectures."""
         epochs, setups = [], []
+        cheap = reduced(context, Fidelity(1, **context.shares))
         for trial in range(4):
             began = time.perf_counter()
             architecture = draw(context, SEARCH, trial)
@@ -93,7 +95,9 @@ class BlackBox(Strategy):
             network = context.space.build(architecture, task.input_shape, task.outputs)
             costs(network.to(context.device), task.input_shape)
             setups.append(time.perf_counter() - began)
-            epochs.append(seconds_per_epoch(network, context, 0.01 * budget))
+            if cheap is not context:
+                network = context.space.build(architecture, cheap.task.input_shape, task.outputs)
+            epochs.append(seconds_per_epoch(network, cheap, 0.01 * budget))
         return float(np.mean(epochs)), float(np.mean(setups))
 
     def search(self, context: Context, plan: Plan) -> None:
@@ -103,7 +107,7 @@ class BlackBox(Strategy):
         seed = derive(context.seed, SEARCH, "hyperband")
         pruner = self.pruner(plan["epochs"], seed=seed) if self.pruner else None
         evaluator = TrainEvaluator(context)
-        fidelity, total = Fidelity(plan["epochs"]), plan["trials"]
+        fidelity, total = Fidelity(plan["epochs"], **context.shares), plan["trials"]
         with quiet_optuna(), context.reporter.bar(SEARCH, total, "trials") as advance:
             study = RunStudy(context, sampler, limit, pruner)
 

@@ -9,7 +9,7 @@ Scores = Mapping[str, float | None]
 
 TRUSTED = ("jacov", "naswot", "synflow")
 """Taken where none are named: together they rank better than each alone or than the number of
-parameters, as benchmarks/proxies_nasbench201.py prints."""
+parameters, as benchmarks/joint_nasbench201.py prints."""
 
 
 def joint_ranks(scores: Sequence[Scores]) -> list[float]:
