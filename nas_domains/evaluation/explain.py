@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
-from optuna.importance._base import BaseImportanceEvaluator
+from optuna.importance import (
+    BaseImportanceEvaluator,
+    FanovaImportanceEvaluator,
+    PedAnovaImportanceEvaluator,
+)
 from optuna.trial import FrozenTrial, create_trial
 
 from ..core.architecture import Architecture
@@ -48,10 +51,10 @@ def explain(
         winner: One of the records.
 
     Returns:
-        {"n", "importance", "leave_one_out", "runner_up"}: the architectures that count; for
-        each choice {"fanova", "ped_anova"}: {"mean", "std"} over resamples, or None where there
-        are too few or all scored alike; see :func:`left_out` and :func:`runner_up`. None where the
-        search did not score architectures one by one, or the winner alone.
+        {"n", "metric", "importance", "leave_one_out", "runner_up"}: the architectures that
+        count; the goal, or None where the search ranked by something else; see
+        :func:`importance`, :func:`left_out` and :func:`runner_up`. None where the search did not
+        score architectures one by one, or the winner alone.
     """
     if winner.architecture is None or any("train_loss" in r.detail for r in records):
         return None
@@ -69,10 +72,17 @@ def explain(
     scored = {a: worth for a, (worth, _) in alike.items()}
     return {
         "n": len(scored),
+        "metric": _metric(context, winner),
         "importance": importance(space, scored, context.seed),
         "leave_one_out": left_out(space, scored, best, context.seed),
         "runner_up": runner_up(context, alike, best),
     }
+
+
+def _metric(context: Context, record: Record) -> str | None:
+    """The goal, or None where the search did not measure it."""
+    metric = context.goal.metric
+    return metric if record.metrics.get(metric) is not None else None
 
 
 def importance(
@@ -94,7 +104,9 @@ def importance(
     """
     if len(scored) < LEAST or len(set(scored.values())) == 1:
         return None
-    options = {c.name: CategoricalDistribution(c.options) for c in space.choices}
+    options: dict[str, BaseDistribution] = {
+        c.name: CategoricalDistribution(c.options) for c in space.choices
+    }
     first = {c.name: c.options[0] for c in space.choices}
     trials = [
         create_trial(params=first | dict(a), distributions=options, value=worth)
@@ -190,7 +202,8 @@ def _predicted(
         return None, None
     model = predictors.get(PREDICTOR, seed=derive(seed, "left out") % 2**32)
     model.fit(features(space, list(scored)), list(scored.values()))
-    return model.predict(features(space, architectures))
+    mean, std = model.predict(features(space, architectures))
+    return mean, std
 
 
 def runner_up(
@@ -219,6 +232,7 @@ def runner_up(
     second = max(fit, key=lambda a: (fit[a][0], fit[a][1].step))
     behind, record = worth - fit[second][0], fit[second][1]
     error = _standard_error(context, record, alike[best][1])
+    named = _metric(context, record) or "rank"
     names = dict.fromkeys([*best, *second])
     return {
         "step": record.step,
@@ -228,7 +242,7 @@ def runner_up(
         "behind_by": behind,
         "standard_error": error,
         "over_limit": over,
-        "why": _why(context, behind, error, over),
+        "why": _why(named, len(context.task.val), behind, error, over),
     }
 
 
@@ -242,8 +256,7 @@ def _standard_error(context: Context, *records: Record) -> float | None:
     return math.sqrt(sum(s * (1 - s) / n for s in shares if s is not None))
 
 
-def _why(context: Context, behind: float, error: float | None, over: int) -> str:
-    metric, n = context.goal.metric, len(context.task.val)
+def _why(metric: str, n: int, behind: float, error: float | None, over: int) -> str:
     if behind <= 0:
         text = f"It scored as well by {metric}; the lower loss, then the later trial, decided"
     elif error is None:

@@ -1,5 +1,6 @@
 """Energy of a forward pass, from the counters of the processor or of the GPU."""
 
+import importlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -66,17 +67,17 @@ class Nvml:
 
     def __init__(self) -> None:
         try:
-            import pynvml
-
+            pynvml = importlib.import_module("pynvml")
+        except ImportError:
+            raise UsageError(
+                "The objective energy_mj of a GPU needs NVML: pip install nvidia-ml-py."
+            ) from None
+        try:
             pynvml.nvmlInit()
             uuid = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
             self._handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
             self._total = pynvml.nvmlDeviceGetTotalEnergyConsumption
             self.read()
-        except ImportError:
-            raise UsageError(
-                "The objective energy_mj of a GPU needs NVML: pip install nvidia-ml-py."
-            ) from None
         except pynvml.NVMLError as error:
             raise UsageError(
                 f"The objective energy_mj cannot read this GPU's counter ({error}): leave it out."

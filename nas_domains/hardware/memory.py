@@ -40,7 +40,7 @@ def peak_memory(network: nn.Module, input_shape: tuple[int, ...], *, batch: int 
     return counter.peak / MEGABYTE
 
 
-class _Live(TorchDispatchMode):
+class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of storages from their first use until nothing holds them.
 
     Attributes:
@@ -48,7 +48,7 @@ class _Live(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = self.peak = 0
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
 

@@ -1,6 +1,6 @@
 """Costs that are measured only where an objective names them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ from .energy import energy_meter, measure_energy
 from .memory import peak_memory
 from .ort import check_ort, measure_ort_latency
 
-METERS = {
+METERS: dict[str, Callable[[nn.Module, tuple[int, ...]], float]] = {
     "ort_latency_ms": measure_ort_latency,
     "peak_memory_mb": peak_memory,
     "energy_mj": measure_energy,

@@ -81,8 +81,9 @@ def _left_out(content: Content, found: Mapping[str, Any]) -> dict[str, Any] | No
     names = [n for n in _ranked(found) if n in rows]
     if not names:
         return None
-    metric = content.goal.metric
-    factor = scale(metric)
+    metric = found.get("metric", content.goal.metric)
+    factor = 1.0 if metric is None else scale(metric)
+    unit = "joint rank" if metric is None else header(metric)
     points: list[tuple[int, Mapping[str, Any], float, float]] = [
         (i, other, factor * other["loss"], factor * (other["std"] or 0.0))
         for i, name in enumerate(names)
@@ -92,7 +93,7 @@ def _left_out(content: Content, found: Mapping[str, Any]) -> dict[str, Any] | No
         "What the winner would lose by another option of each choice",
         span([0.0, *_ends(points)]),
         (len(names) - 0.5, -0.5),
-        x_name=f"loss in {header(metric)}" if metric != "loss" else "rise of the loss",
+        x_name=f"loss in {unit}" if metric != "loss" else "rise of the loss",
         size=(460, 62 + 25 * len(names)),
         rows=names,
     )
@@ -114,8 +115,8 @@ def _left_out(content: Content, found: Mapping[str, Any]) -> dict[str, Any] | No
         "title": "One choice of the winner changed",
         "svg": chart.markup,
         "legend": legend,
-        "note": f"A dot for each other option. Left of the line it would have a better "
-        f"{name_of(metric)} than the winner.",
+        "note": "A dot for each other option. Left of the line it would have a better "
+        f"{unit if metric is None else name_of(metric)} than the winner.",
     }
 
 
