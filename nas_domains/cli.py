@@ -68,6 +68,9 @@ def search(
         list[Path] | None,
         typer.Option(help="A finished run whose best are tried first; may be repeated."),
     ] = None,
+    fidelity: Annotated[
+        str | None, typer.Option(help="Of a black-box trial: data=0.25,resolution=0.5.")
+    ] = None,
     quiet: Annotated[bool, typer.Option(help="Show no progress.")] = False,
 ) -> None:
     """Searches a network for data, trains it, and compares it with random and hand-made ones."""
@@ -92,10 +95,11 @@ def search(
             plan=plan,
             domain=domain,
             task_options={key: value for key, value in options.items() if value is not None},
-            recipe=_parse_recipe(recipe),
+            recipe=_parse_values("recipe", recipe, "lr=0.1,epochs=50"),
             workers=workers,
             storage=storage,
             priors=prior or [],
+            fidelity=_parse_values("fidelity", fidelity, "data=0.25,resolution=0.5"),
             quiet=quiet,
         )
     _show(run)
@@ -209,16 +213,16 @@ def _stoppable(path: Path) -> Iterator[None]:
         sys.exit(_say(f"Stopped: {how}.", STOPPED))
 
 
-def _parse_recipe(text: str | None) -> dict[str, Any]:
+def _parse_values(option: str, text: str | None, example: str) -> dict[str, Any]:
     from .core.space_text import parse_space
 
     if text is None:
         return {}
     try:
-        return parse_space(f"recipe:{text}")[1]
+        return parse_space(f"{option}:{text}")[1]
     except UsageError:
         raise UsageError(
-            f"--recipe {text!r} is not NAME=VALUE,...: write lr=0.1,epochs=50."
+            f"--{option} {text!r} is not NAME=VALUE,...: write {example}."
         ) from None
 
 

@@ -46,6 +46,7 @@ def search(
     workers: int = 1,
     storage: str | None = None,
     priors: Sequence[str | Path] = (),
+    fidelity: dict[str, float] | None = None,
     quiet: bool = False,
 ) -> Run:
     """Searches a network, trains it fully, and compares it with random and hand-made ones.
@@ -72,6 +73,8 @@ def search(
         workers: Processes on this machine that evaluate architectures, for black-box strategies.
         storage: Optuna's storage for them, as a URL; ``study.db`` in the run directory where None.
         priors: Finished runs in the same choices, whose best architectures they score first.
+        fidelity: Shares of a black-box trial's "data" and "resolution", e.g. ``{"data": 0.25}``;
+            winners are trained on all of it.
         quiet: Show no progress.
 
     Returns:
@@ -125,6 +128,7 @@ def search(
         "workers": workers,
         "storage": storage,
         # Read now: a prior may be moved or deleted while this run goes on.
+        "fidelity": _shares(fidelity or {}),
         "priors": [best_of(prior, made_space) for prior in priors],
     }
     if plan is not None:
@@ -236,6 +240,17 @@ def _prepare_again(
     resolve_device(config["device"])
     torch.set_num_threads(config["threads"])
     return Work.prepare(config, space, task, reporter)
+
+
+def _shares(fidelity: dict[str, float]) -> dict[str, float]:
+    for name in fidelity:
+        if name not in ("data", "resolution"):
+            raise UsageError(
+                f"--fidelity takes no {name!r}: write data=0.5,resolution=0.5; epochs go into "
+                "--budget."
+            )
+    shares: dict[str, float] = plain(fidelity)
+    return shares
 
 
 def _place(task: str) -> str:

@@ -10,6 +10,7 @@ from torch import nn
 
 from .core.budget import Budget
 from .core.errors import UsageError
+from .core.evaluate import Fidelity
 from .core.files import write_json
 from .core.history import RANK, SEARCH, Record
 from .core.objective import Objective, parse_objectives
@@ -20,8 +21,12 @@ from .core.space import SearchSpace
 from .core.task import Task
 from .evaluation import compare
 from .evaluation.context import Context, is_out_of_memory, make_accelerator
+from .evaluation.explain import explain
+from .evaluation.fidelity import reduced_shape
+from .evaluation.fronts import front_progress
 from .evaluation.select import front
 from .hardware.environment import describe_environment
+from .hardware.meters import check_meters, how_measured
 from .ops import active
 from .strategies.base import Strategy
 from .strategies.blackbox import BlackBox, draw
@@ -64,10 +69,12 @@ class Work:
         strategy: Strategy = strategies.get(config["strategy"])
         work = Work(config, space, task, strategy, reporter)
         strategy.check(space, work.objectives)
+        check_meters(work.objectives, torch.device(config["device"]))
         for option, used in (
             ("--workers", config.get("workers", 1) > 1),
             ("--storage", config.get("storage")),
             ("--prior", config.get("priors")),
+            ("--fidelity", config.get("fidelity")),
         ):
             if used and not isinstance(strategy, BlackBox):
                 raise UsageError(
@@ -77,6 +84,10 @@ class Work:
         Budget.parse(config["budget"] or strategy.usual).only(*strategy.units)
         Budget.parse(config["train_budget"] or "epochs=1").only("epochs")
         space.build(space.sample(1)[0], task.input_shape, task.outputs)
+        shares = Fidelity(1, **config.get("fidelity", {}))
+        shape = reduced_shape(task, shares)
+        if shape != task.input_shape:
+            space.build(space.sample(1)[0], shape, task.outputs)
         return work
 
     @property
@@ -144,6 +155,7 @@ class Work:
             storage=self.config.get("storage") or "",
             workers=self.config.get("workers", 1),
             priors=interleave(self.space, self.config.get("priors", [])),
+            shares=self.config.get("fidelity", {}),
         )
 
     def _roomy(
@@ -239,6 +251,8 @@ class Work:
         arch_str = getattr(self.space, "arch_str", None)
         if arch_str is not None:
             best["arch_str"] = arch_str(architecture)
+        alike = [r for r in records if _alike(r, winner)]
+        members = front(context, alike)
         tests = [r for r in context.history if r.stage.startswith("test/")]
         return {
             "space": self.config["space"],
@@ -255,7 +269,10 @@ class Work:
             "random_baseline": summary["random_baseline"],
             "shared_weights_rank": compare.rank(context, rows, winner, self.config["train_seeds"]),
             "baselines": summary["baselines"],
-            "pareto": front(context, [r for r in records if _alike(r, winner)]),
+            "measured": how_measured(context.objectives, self.config["device"]),
+            "pareto": members,
+            "front": front_progress(context, alike, members),
+            "explanation": explain(context, alike, self.strategy.worths(context, alike), winner),
             "search_seconds": sum(r.seconds for r in records),
             "train_seconds": sum(r.seconds + r.detail["train_seconds"] for r in tests),
             "environment": describe_environment(self.config["device"]),

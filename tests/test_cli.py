@@ -98,6 +98,7 @@ def test_lists_and_doctor_say_what_there_is() -> None:
         (["search", "--data", "digits", "--out", "x", "--sede", "1"], ["--sede"]),
         (["search", "--data", "none.npz", "--out", "x"], ["none.npz"]),
         (["search", "--data", "digits", "--out", "x", "--recipe", "lr"], ["--recipe", "lr"]),
+        (["search", "--data", "digits", "--out", "x", "--fidelity", "a"], ["--fidelity", "a"]),
         (["search", "--data", "digits", "--out", "/proc/x"], ["/proc/x", "--out"]),
         (["search", "--data", "digits", "--out", "/dev/null"], ["/dev/null", "--out"]),
         (["resume", "none"], ["none"]),

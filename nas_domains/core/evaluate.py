@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .architecture import Architecture
+from .errors import UsageError
 
 Metrics = dict[str, float | None]
 
@@ -14,14 +15,29 @@ class Fidelity:
     """How much is spent on one evaluation.
 
     Attributes:
-        epochs: Passes over the training data.
+        epochs: Passes over the part of the training data that is used.
+        data: The share of the training samples that is used, above 0.
+        resolution: The share of each side of images and volumes, in training and scoring, above 0.
+
+    Raises:
+        UsageError: A share that is not above 0 and at most 1.
     """
 
     epochs: int
+    data: float = 1.0
+    resolution: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("data", "resolution"):
+            share = getattr(self, name)
+            if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+                raise UsageError(
+                    f"The fidelity's {name}={share} is not a share: give more than 0, at most 1."
+                )
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields, JSON-able."""
-        return asdict(self)
+        """The epochs, and the shares that are not whole, JSON-able."""
+        return {k: v for k, v in asdict(self).items() if k == "epochs" or v != 1.0}
 
 
 class Evaluator(ABC):

@@ -17,12 +17,21 @@ DIRECTIONS = {
     "loss": "min",
     "latency_ms": "min",
     "energy_mj": "min",
-    "memory_mb": "min",
+    "ort_latency_ms": "min",
+    "peak_memory_mb": "min",
     "params": "min",
     "macs": "min",
 }
-COST_METRICS = ("params", "macs", "latency_ms")
-"""Metrics that every architecture of a module-building space has, whatever the task."""
+COST_METRICS = (
+    "params",
+    "macs",
+    "latency_ms",
+    "ort_latency_ms",
+    "peak_memory_mb",
+    "energy_mj",
+)
+"""Metrics of what a network costs, whatever the task; those after ``latency_ms`` are measured
+where an objective names them."""
 
 _PATTERN = re.compile(r"^\s*([A-Za-z_][\w.-]*)\s*(?:(<=|>=)\s*([^\s<>=]+)\s*)?$")
 

@@ -16,6 +16,7 @@ from ..core.budget import Budget
 from ..core.evaluate import Metrics
 from ..core.files import write_json
 from ..core.history import RANK, Record
+from ..hardware.meters import measured
 from . import checkpoint
 from .context import Context
 from .rank import kendall_tau, relative_gain, top_tau
@@ -92,6 +93,7 @@ def _train_row(context: Context, row: Row, stage: str, epochs: int, seed: int, b
     )
     began = time.perf_counter()
     metrics = evaluate(network, task.test, context) | costs(network, task.input_shape)
+    metrics |= measured(network, task.input_shape, context.objectives)
     if row.name == WINNER and _leads(context, chosen, seed):
         save_network(best, context, network, row.architecture)
     spent = sum(r.seconds for r in context.history.of(f"train/{stage}"))

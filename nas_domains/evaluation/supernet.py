@@ -17,6 +17,7 @@ from ..core.errors import UsageError
 from ..core.evaluate import Evaluator, Fidelity, Metrics
 from ..core.history import SEARCH
 from ..core.seeds import derive
+from ..hardware.meters import measured
 from ..nn.supernet import Supernet
 from .context import Context
 from .halves import search_halves
@@ -134,4 +135,5 @@ class SupernetEvaluator(Evaluator):
                 recalibrate(self.supernet, self.batches())
             metrics = evaluate(self.supernet, task.train, context, self.second)
         network = context.space.build(architecture, task.input_shape, task.outputs)
-        return metrics | costs(network.to(context.device), task.input_shape, latency=self.latency)
+        metrics |= costs(network.to(context.device), task.input_shape, latency=self.latency)
+        return metrics | measured(network, task.input_shape, context.objectives)

@@ -5,6 +5,7 @@ import torch
 from ..core.registry import Registry, spaces, strategies, tasks
 from ..ops import info
 from .environment import PACKAGES, describe_environment
+from .meters import meters
 
 
 def diagnose() -> list[str]:
@@ -30,6 +31,7 @@ def diagnose() -> list[str]:
     for kind, ops in found["ops"].items():
         if kind == device or kind == "cpu":
             lines.append(f"ops on {kind}: " + ", ".join(f"{o} {b}" for o, b in ops.items()))
+    lines.append("meters: " + ", ".join(meters(torch.device(device))))
     versions = environment["packages"]
     lines.append("packages: " + ", ".join(f"{n} {versions[n] or 'missing'}" for n in PACKAGES))
     registries: list[Registry] = [spaces, strategies, tasks]

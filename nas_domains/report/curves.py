@@ -10,6 +10,7 @@ from ..core.objective import Objective
 from .content import Content, Row
 from .svg import Chart, Point, element, path, span
 from .tried import tried
+from .untrained import untrained
 from .words import header, known, name_of, scale, several, with_unit
 
 LINES = {"winner": "winner", "random": "random", "hand-made": "hand"}
@@ -74,7 +75,8 @@ def search_curves(content: Content) -> list[dict[str, Any]]:
             tried(content),
         )
         return [chart for chart in charts if chart]
-    return [chart for chart in (_trials(content, False), _trials(content, True)) if chart]
+    trials = [chart for chart in (_trials(content, False), _trials(content, True)) if chart]
+    return trials + untrained(content)
 
 
 def _losses(records: Sequence[Record]) -> dict[str, Any] | None:

@@ -13,6 +13,8 @@ from ..nn.cell_space import CellSpace
 from . import curves, reproduce, words
 from .cell import draw_cell
 from .content import Content, Row
+from .explained import explained
+from .growth import growth
 from .headline import headline
 from .palette import colours
 from .weights import weight_panels
@@ -44,12 +46,14 @@ def render(run: Run) -> str:
         arch_str=content.result.get("best", {}).get("arch_str"),
         best=content.best,
         search=curves.search_curves(content),
+        explained=explained(content),
         training=curves.training_curves(content),
         weights=weight_panels(content, palette),
         legend=[(palette[name], name) for name in candidates],
         none_weighs="none" in candidates
         and not any("none" in choice.options for choice in getattr(content.space, "choices", ())),
-        pareto=curves.pareto(content),
+        pareto=curves.pareto(content) + growth(content),
+        measured=_measured(content),
         front=_front(content),
         spent=reproduce.spent(content),
         machine=reproduce.machine(content),
@@ -148,6 +152,7 @@ def _front(content: Content) -> dict[str, Any] | None:
     if len(content.objectives) < 2 or not content.result.get("pareto"):
         return None
     members = curves.front_records(content)
+    knee = _knee(content)
     metrics = [o.metric for o in content.objectives]
     shown = list(dict.fromkeys([*metrics, *(m for m in COST_METRICS if m in members[0][1])]))
     sizes = {m: words.size_of(found.get(m) for _, found in members) for m in COUNTS}
@@ -158,8 +163,24 @@ def _front(content: Content) -> dict[str, Any] | None:
                 "number": number,
                 "step": None if record is None else record.step,
                 "winner": record is not None and record is content.best,
+                "knee": found == knee,
                 "cells": [datum(m, found.get(m), sizes.get(m, "")) for m in shown],
             }
             for number, (record, found) in enumerate(members, 1)
         ],
     }
+
+
+def _knee(content: Content) -> Mapping[str, Any] | None:
+    """The metrics of the front's knee point."""
+    number = (content.result.get("front") or {}).get("knee")
+    metrics: Mapping[str, Any] | None = None
+    if number is not None:
+        metrics = content.result["pareto"][number]["metrics"]
+    return metrics
+
+
+def _measured(content: Content) -> list[tuple[str, str]]:
+    """How each measured cost of the table was measured."""
+    found = content.result.get("measured") or {}
+    return [(words.name_of(metric), text) for metric, text in found.items()]

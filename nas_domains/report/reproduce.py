@@ -31,6 +31,8 @@ def command(content: Content) -> str | None:
     if config.get("recipe"):
         fields = (f"{key}={_plain(value)}" for key, value in config["recipe"].items())
         pairs.append(("recipe", ",".join(fields)))
+    if config.get("fidelity"):
+        pairs.append(("fidelity", ",".join(f"{k}={v}" for k, v in config["fidelity"].items())))
     lines = [shlex.join([f"--{key.replace('_', '-')}", str(value)]) for key, value in pairs]
     if not config.get("validate", True):
         lines.append("--no-validate")

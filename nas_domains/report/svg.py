@@ -209,6 +209,11 @@ class Chart:
         at = self.at(x, 0)[0]
         self._line(cls, at, self.top, at, self.bottom)
 
+    def whisker(self, low: float, high: float, y: float, cls: str) -> None:
+        """A line between two values of x, such as what a dot may be off by."""
+        group = element(self.root, "g", cls=f"line thin {cls}")
+        element(group, "path", d=path([self.at(low, y), self.at(high, y)]))
+
     def mark(self, x: float, y: float, cls: str) -> None:
         """A short upright line at a point."""
         at, middle = self.at(x, y)

@@ -32,8 +32,10 @@ for _name, _attribute, _summary in (
     ("bohb", "bohb", "the same with draws of Parzen estimators (Falkner et al. 2018)"),
     ("nsga2", "nsga2", "NSGA-II of trained networks, for several goals (Deb et al. 2002)"),
     ("nsga3", "nsga3", "NSGA-III of trained networks, for many goals (Deb & Jain 2014)"),
+    ("predictor", "predictor", "trained networks and proxies teach what is next (White et al.)"),
     ("reinforce", "reinforce", "a policy that learns from trained networks (Zoph & Le 2017)"),
     ("tpe", "tpe", "Parzen estimators, each network trained (Bergstra et al. 2011)"),
+    ("zero-cost", "zero_cost", "local search over proxies, nothing trained (Mellor et al. 2021)"),
     ("random", "random", "uniform draws, each trained for a few epochs"),
 ):
     _registry.strategies.register(_name, f"nas_domains.strategies.presets:{_attribute}", _summary)

@@ -78,6 +78,13 @@ class Strategy(ABC):
         """
         return
 
+    def worths(self, context: Context, records: Sequence[Record]) -> list[float]:
+        """What each record is worth as the search sees it, larger is better: the goal's score.
+
+        Asked where a winner is chosen and explained.
+        """
+        return [context.goal.score(r.metrics) for r in records]
+
     def choose(self, context: Context, records: Sequence[Record]) -> Record:
         """The record of the search that wins; see :func:`nas_domains.evaluation.select.choose`."""
-        return choose(context, records)
+        return choose(context, records, self.worths(context, records))

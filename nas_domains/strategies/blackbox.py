@@ -17,10 +17,11 @@ from ..core.objective import COST_METRICS, Objective
 from ..core.seeds import derive
 from ..core.space import SearchSpace
 from ..evaluation.context import Context
+from ..evaluation.fidelity import reduced
 from ..evaluation.score import costs
 from ..evaluation.timing import seconds_per_epoch
 from .base import Plan, Strategy
-from .pruner import Hyperband
+from .pruner import EpochPruner
 from .study import Proposal, RunStudy, forget, quiet_optuna
 from .trials import TrainEvaluator
 from .workers import Job, search_with_workers
@@ -44,19 +45,24 @@ class BlackBox(Strategy):
         name: Registered name.
         sampler: Makes the sampler; its proposals keep the limit that it is given.
         goals: How many objectives without limits it can weigh.
-        halving: Whether trials are stopped early by :class:`Hyperband`.
+        pruner: Makes what stops trials early, from the epochs of a whole one.
     """
 
     def __init__(
-        self, name: str, sampler: MakeSampler, *, goals: int = 99, halving: bool = False
+        self,
+        name: str,
+        sampler: MakeSampler,
+        *,
+        goals: int = 99,
+        pruner: type[EpochPruner] | None = None,
     ) -> None:
         super().__init__(name)
-        self.sampler, self.goals, self.halving = sampler, goals, halving
+        self.sampler, self.goals, self.pruner = sampler, goals, pruner
 
     def check(self, space: SearchSpace, objectives: Sequence[Objective]) -> None:
         """See :meth:`Strategy.check`; what stops trials must be known after each epoch."""
         super().check(space, objectives)
-        if self.halving and objectives[0].metric in COST_METRICS:
+        if self.pruner and objectives[0].metric in COST_METRICS:
             raise UsageError(
                 f"The strategy {self.name!r} cannot make {objectives[0].metric!r} its goal: name "
                 "a metric of the task, or use --strategy nsga2."
@@ -74,13 +80,14 @@ class BlackBox(Strategy):
             return {"trials": counts.get("trials", 10), "epochs": counts.get("epochs", usual)}
         epoch, setup = self._seconds(context, budget.seconds)
         epochs = int(min(usual, max(1.0, (budget.seconds / 8 - setup) / epoch)))
-        spent = Hyperband(epochs).mean_cost() if self.halving else float(epochs)
+        spent = self.pruner(epochs).mean_cost() if self.pruner else float(epochs)
         each = (spent * epoch + setup) / context.workers
         return {"trials": budget.fit(each), "epochs": epochs}
 
     def _seconds(self, context: Context, budget: float) -> tuple[float, float]:
         """Mean seconds of an epoch and of all else, of four random architectures."""
         epochs, setups = [], []
+        cheap = reduced(context, Fidelity(1, **context.shares))
         for trial in range(4):
             began = time.perf_counter()
             architecture = draw(context, SEARCH, trial)
@@ -88,19 +95,19 @@ class BlackBox(Strategy):
             network = context.space.build(architecture, task.input_shape, task.outputs)
             costs(network.to(context.device), task.input_shape)
             setups.append(time.perf_counter() - began)
-            epochs.append(seconds_per_epoch(network, context, 0.01 * budget))
+            if cheap is not context:
+                network = context.space.build(architecture, cheap.task.input_shape, task.outputs)
+            epochs.append(seconds_per_epoch(network, cheap, 0.01 * budget))
         return float(np.mean(epochs)), float(np.mean(setups))
 
     def search(self, context: Context, plan: Plan) -> None:
         """See :meth:`Strategy.search`; a trial is a record."""
         limit = counted_limit(context)
-        sampler = self.sampler(
-            context.space, seed=derive(context.seed, SEARCH, "sampler"), limit=limit
-        )
+        sampler = self.make_sampler(context, limit)
         seed = derive(context.seed, SEARCH, "hyperband")
-        pruner = Hyperband(plan["epochs"], seed=seed) if self.halving else None
+        pruner = self.pruner(plan["epochs"], seed=seed) if self.pruner else None
         evaluator = TrainEvaluator(context)
-        fidelity, total = Fidelity(plan["epochs"]), plan["trials"]
+        fidelity, total = Fidelity(plan["epochs"], **context.shares), plan["trials"]
         with quiet_optuna(), context.reporter.bar(SEARCH, total, "trials") as advance:
             study = RunStudy(context, sampler, limit, pruner)
 
@@ -119,6 +126,11 @@ class BlackBox(Strategy):
                 study.close()
         if study.done < total:
             context.reporter.say(ended_early(study, total))
+
+    def make_sampler(self, context: Context, limit: Limit | None) -> optuna.samplers.BaseSampler:
+        """The sampler of a run, whose proposals keep the limit."""
+        seed = derive(context.seed, SEARCH, "sampler")
+        return self.sampler(context.space, seed=seed, limit=limit)
 
     def _record(
         self,

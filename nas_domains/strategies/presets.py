@@ -11,6 +11,8 @@ from .oneshot import OneShot, OneShotSettings
 from .parts.regularisers import BetaDecay, PriorDistance
 from .parts.stop import EigenvalueStop, SkipStop
 from .path_evolution import Evolution
+from .predictor import Predictor
+from .pruner import CurveStop, Hyperband
 from .samplers import optuna_own
 from .samplers.bayes import Bayes
 from .samplers.evolution import AgingEvolution
@@ -18,6 +20,7 @@ from .samplers.local_search import LocalSearch
 from .samplers.reinforce import Reinforce
 from .samplers.uniform import Uniform
 from .settings import GradientSettings as Settings
+from .zero_cost import ZeroCost
 
 
 def darts() -> Strategy:
@@ -153,6 +156,24 @@ def local_search() -> Strategy:
     return BlackBox("local-search", LocalSearch)
 
 
+def predictor() -> Strategy:
+    """A random forest that learns from trained networks and proxies says what is trained next.
+
+    Proxies as features of a predictor (White et al. 2021, arXiv 2104.01177). A training whose
+    learning curve is not expected to reach the best ends early (Domhan et al. 2015).
+    """
+    return Predictor("predictor", "forest", pruner=CurveStop)
+
+
+def zero_cost() -> Strategy:
+    """Local search over the joint rank of proxies (Mellor et al. 2021, arXiv 2006.04647; others).
+
+    Without training. Ranks are joined as proxies fail in different places (Abdelfattah et al.
+    2021, arXiv 2101.08134, who let them vote).
+    """
+    return ZeroCost("zero-cost", LocalSearch)
+
+
 def tpe() -> Strategy:
     """Optuna's TPE (Bergstra et al. 2011); MOTPE (Ozaki et al. 2022) for several goals."""
     return BlackBox("tpe", optuna_own.tpe)
@@ -170,12 +191,12 @@ def nsga3() -> Strategy:
 
 def hyperband() -> Strategy:
     """Hyperband (Li et al. 2018, arXiv 1603.06560), asynchronous (Li et al. 2020)."""
-    return BlackBox("hyperband", Uniform, goals=1, halving=True)
+    return BlackBox("hyperband", Uniform, goals=1, pruner=Hyperband)
 
 
 def bohb() -> Strategy:
     """Hyperband whose trials TPE proposes (Falkner, Klein & Hutter 2018, arXiv 1807.01774)."""
-    return BlackBox("bohb", optuna_own.tpe, goals=1, halving=True)
+    return BlackBox("bohb", optuna_own.tpe, goals=1, pruner=Hyperband)
 
 
 def spos() -> Strategy:

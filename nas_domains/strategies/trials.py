@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from torch import nn
 
@@ -10,8 +11,10 @@ from ..core.evaluate import Evaluator, Fidelity, Metrics
 from ..core.history import SEARCH, Record
 from ..core.objective import COST_METRICS
 from ..evaluation.context import Context
+from ..evaluation.fidelity import reduced
 from ..evaluation.score import costs
 from ..evaluation.train import fresh, train
+from ..hardware.meters import measured
 
 Stop = Callable[[Sequence[Record]], bool]
 """Asked with the records of a trial's epochs so far: whether it ends here."""
@@ -48,7 +51,8 @@ class TrainEvaluator(Evaluator):
 
         Args:
             architecture: What to score.
-            fidelity: How long it is trained, and over how many epochs the learning rate falls.
+            fidelity: How long it is trained, over how many epochs the learning rate falls, and on
+                which share of the data and of the resolution.
             trial: Number of the trial.
             stop: Asked after each epoch.
 
@@ -63,9 +67,14 @@ class TrainEvaluator(Evaluator):
         found = self._costs(architecture, network.to(context.device), stage)
         if not all(o.allows(found) for o in context.objectives if o.metric in COST_METRICS):
             return {name: None for name in ("loss", *task.metrics)} | found
+        # The whole network said what it costs; at a lower resolution another one is trained.
+        cheap = reduced(context, fidelity)
+        if cheap.task.input_shape != task.input_shape:
+            fresh(context, stage)
+            network = context.space.build(architecture, cheap.task.input_shape, task.outputs)
         _, metrics = train(
             network,
-            context,
+            cheap,
             stage=stage,
             epochs=fidelity.epochs,
             architecture=dict(architecture),
@@ -79,7 +88,9 @@ class TrainEvaluator(Evaluator):
         began = time.perf_counter()
         known = self.context.history.find(f"{stage}/costs", 0)
         if known is None:
-            metrics = costs(network, self.context.task.input_shape)
+            shape = self.context.task.input_shape
+            metrics = costs(network, shape)
+            metrics |= measured(network, shape, self.context.objectives)
             spent = time.perf_counter() - began
             known = self.context.history.add(
                 Record(f"{stage}/costs", 0, dict(architecture), {}, metrics, spent)
@@ -101,7 +112,7 @@ class TrainEvaluator(Evaluator):
         detail = {}
         if len(epochs) < fidelity.epochs:
             detail["stopped" if epochs else "refused"] = True
-        seen = Fidelity(len(epochs)).as_dict()
+        seen = replace(fidelity, epochs=len(epochs)).as_dict()
         return Record(SEARCH, trial + 1, dict(architecture), seen, metrics, spent, detail)
 
     def clear(self, trial: int) -> None:

@@ -146,6 +146,7 @@ def test_command_line_gives_the_values_of_the_config_to_the_search(tmp_path, mon
         objectives=["accuracy", "latency_ms<=5"],
         task_options={"split": "val=0.1,test=0.2"},
         recipe={"lr": 0.1, "batch_size": 32},
+        fidelity={"data": 0.25, "resolution": 0.5},
         validate=False,
         budget="10m",
         domain="vision",
@@ -166,6 +167,7 @@ def test_command_line_gives_the_values_of_the_config_to_the_search(tmp_path, mon
     same = (
         "space", "task", "strategy", "objectives", "budget", "train_budget", "seed", "device",
         "precision", "validate", "randoms", "train_seeds", "domain", "task_options", "recipe",
+        "fidelity",
     )  # fmt: skip
     assert {key: seen[key] for key in same} == {key: settings[key] for key in same}
 

@@ -161,6 +161,17 @@ class TestBohb(BlackBoxContract):
     make_strategy = staticmethod(presets.bohb)
 
 
+class TestPredictor(BlackBoxContract):
+    make_strategy = staticmethod(presets.predictor)
+
+
+class TestZeroCost(BlackBoxContract):
+    budget: ClassVar[str] = "trials=6"
+    trains: ClassVar[bool] = False
+
+    make_strategy = staticmethod(presets.zero_cost)
+
+
 def test_each_registered_strategy_is_tested_here() -> None:
     own = [c for name, c in globals().items() if name.startswith("Test")]
     assert {entry.name for entry in strategies} == {c().make_strategy().name for c in own}

@@ -7,6 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from ...core.errors import UsageError
+
 SMALL = 1e-5
 """Added to eigenvalues and correlations before a logarithm, as published."""
 
@@ -21,10 +23,19 @@ def batch_jacobian(network: nn.Module, x: Tensor) -> Matrix:
         x: Inputs [B, ...].
 
     Returns:
-        [B, values of a sample].
+        [B, values of a sample]; zeros where the output does not depend on the input.
+
+    Raises:
+        UsageError: Inputs that are no real numbers, such as tokens.
     """
+    if not x.is_floating_point():
+        raise UsageError(
+            f"The proxies jacov and epe_nas differentiate by the input, which is of {x.dtype} "
+            "here: use others, such as snip or grad_norm."
+        )
     x.requires_grad_(True)
-    (found,) = torch.autograd.grad(network(x).sum(), x)
+    # A cell may cut the output off from the input.
+    (found,) = torch.autograd.grad(network(x).sum(), x, allow_unused=True, materialize_grads=True)
     rows: Any = found.flatten(1).double().cpu().numpy()
     return np.asarray(rows)
 

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import optuna
@@ -48,6 +48,9 @@ class SpaceSampler(optuna.samplers.BaseSampler):
         seed: Of all that is random.
         limit: What every proposal keeps, of :meth:`SearchSpace.limit`.
     """
+
+    learns_from_stopped: ClassVar[bool] = False
+    """Whether the history holds trials that a pruner ended, with their best score so far."""
 
     def __init__(self, space: SearchSpace, *, seed: int = 0, limit: Limit | None = None) -> None:
         self.space, self.seed, self.limit = space, seed, limit
@@ -94,13 +97,18 @@ class SpaceSampler(optuna.samplers.BaseSampler):
 
     def history(self, study: Study, before: int) -> list[Observation]:
         """The finished trials with a smaller number than ``before``."""
-        states = (TrialState.COMPLETE,)
+        states = (TrialState.COMPLETE, TrialState.PRUNED)
         signs = [1.0 if d is StudyDirection.MAXIMIZE else -1.0 for d in study.directions]
         names = {choice.name for choice in self.space.choices}
         found = []
         for trial in study.get_trials(deepcopy=False, states=states):
             if trial.number < before and names <= trial.params.keys():
-                values = tuple(s * v for s, v in zip(signs, trial.values, strict=True))
+                if trial.state is TrialState.COMPLETE:
+                    values = tuple(s * v for s, v in zip(signs, trial.values, strict=True))
+                elif self.learns_from_stopped and trial.intermediate_values:
+                    values = (max(signs[0] * v for v in trial.intermediate_values.values()),)
+                else:
+                    continue
                 architecture = architecture_of(self.space, trial.params)
                 found.append(Observation(trial.number, architecture, values))
         return sorted(found, key=lambda o: o.number)

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nas_domains.core.errors import UsageError
 from nas_domains.evaluation.proxies.jacov import Jacov
 from nas_domains.testing.proxies import ProxyContract
+from tests.make import one_sentence
 
 from .small import LOSS
 
@@ -42,3 +44,12 @@ def test_unlike_jacobians_score_high_and_equal_ones_low() -> None:
 def test_a_network_that_does_not_read_its_input_ranks_last() -> None:
     x = torch.ones(2, 4)
     assert Jacov()(Quadratic(), x, torch.zeros(2), LOSS) == -math.inf
+
+
+def test_a_cell_that_cuts_the_output_off_ranks_last_and_tokens_are_refused() -> None:
+    network, y = nn.Linear(4, 3), torch.zeros(2, dtype=torch.long)
+    network.forward = lambda x: network.bias.expand(len(x), 3)  # type: ignore[method-assign]
+    assert Jacov()(network, torch.randn(2, 4), y, LOSS) == -math.inf
+    with pytest.raises(UsageError) as error:
+        Jacov()(nn.Embedding(9, 3), torch.zeros(2, 4, dtype=torch.long), y, LOSS)
+    one_sentence(str(error.value), "jacov", "int64")

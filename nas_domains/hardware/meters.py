@@ -1,0 +1,67 @@
+"""Costs that are measured only where an objective names them."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from ..core.errors import UsageError
+from ..core.objective import Objective
+from .energy import energy_meter, measure_energy
+from .memory import peak_memory
+from .ort import check_ort, measure_ort_latency
+
+METERS: dict[str, Callable[[nn.Module, tuple[int, ...]], float]] = {
+    "ort_latency_ms": measure_ort_latency,
+    "peak_memory_mb": peak_memory,
+    "energy_mj": measure_energy,
+}
+"""Metric -> (network, shape of one input) -> value."""
+
+
+def measured(
+    network: nn.Module, input_shape: tuple[int, ...], objectives: Sequence[Objective]
+) -> dict[str, float]:
+    """The costs beyond the usual that objectives name, of a network as it lies."""
+    named = dict.fromkeys(o.metric for o in objectives)
+    return {name: METERS[name](network, input_shape) for name in named if name in METERS}
+
+
+def check_meters(objectives: Sequence[Objective], device: torch.device) -> None:
+    """Checks that what objectives name can be measured here, before anything is spent.
+
+    Raises:
+        UsageError: A package or a counter is missing.
+    """
+    named = [o.metric for o in objectives]
+    if "ort_latency_ms" in named:
+        check_ort()
+    if "energy_mj" in named:
+        energy_meter(device)
+
+
+def meters(device: torch.device) -> list[str]:
+    """Which of them work here, in words."""
+    found = []
+    for name in METERS:
+        try:
+            check_meters([Objective(name, "min")], device)
+            found.append(f"{name} yes")
+        except UsageError:
+            found.append(f"{name} no")
+    return found
+
+
+def how_measured(objectives: Sequence[Objective], device: str) -> dict[str, str]:
+    """In words how each of the named costs is measured: what, how often, on how many threads."""
+    threads = torch.get_num_threads()
+    on = f"{threads} thread{'' if threads == 1 else 's'}"
+    where = "the GPU's counter" if device == "cuda" else f"RAPL of all packages, {on}"
+    words = {
+        "latency_ms": f"median of 30 passes of one input in eager PyTorch on {device}, {on}",
+        "ort_latency_ms": f"median of 30 passes of one input in ONNX Runtime on cpu, {on}",
+        "peak_memory_mb": "weights and tensors that live at once in a pass of one input",
+        "energy_mj": f"mean of a pass of one input over a second, by {where}, idle power included",
+    }
+    named = {o.metric for o in objectives}
+    return {name: text for name, text in words.items() if name == "latency_ms" or name in named}

@@ -1,0 +1,105 @@
+"""Latency of a network in ONNX Runtime."""
+
+import contextlib
+import copy
+import importlib.util
+import io
+import logging
+import statistics
+import time
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import UsageError
+
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+
+
+def check_ort() -> None:
+    """Checks that what ONNX needs is installed.
+
+    Raises:
+        UsageError: A package is missing.
+    """
+    for module in NEEDED:
+        if importlib.util.find_spec(module) is None:
+            raise UsageError(
+                f"The objective ort_latency_ms needs {module}: pip install 'nas_domains[export]'."
+            )
+
+
+def measure_ort_latency(
+    network: nn.Module,
+    input_shape: tuple[int, ...],
+    *,
+    repeats: int = 30,
+    warmup: int = 5,
+    threads: int | None = None,
+) -> float:
+    """Median milliseconds of one input in ONNX Runtime on the CPU.
+
+    The network is exported as a copy, so it is left as it was.
+
+    Args:
+        network: The plain network, on any device.
+        input_shape: Shape of one input, without the batch.
+        repeats: Passes that count.
+        warmup: Passes before them.
+        threads: Of ONNX Runtime within an operator; those of torch where None.
+
+    Raises:
+        UsageError: A package is missing, or the network cannot be exported.
+    """
+    check_ort()
+    import onnxruntime
+
+    model = _exported(network, torch.zeros((1, *input_shape)))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    feed = {"x": torch.zeros((1, *input_shape)).numpy()}
+    times = []
+    for i in range(warmup + repeats):
+        began = time.perf_counter()
+        session.run(None, feed)
+        if i >= warmup:
+            times.append(time.perf_counter() - began)
+    return 1000 * statistics.median(times)
+
+
+def _exported(network: nn.Module, x: Tensor) -> bytes:
+    plain = _OneInput(copy.deepcopy(network).cpu().eval())
+    level = logging.root.manager.disable
+    # The exporters talk on the console and in the log.
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(plain, (x,), dynamo=True, verbose=False, input_names=["x"])
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise UsageError(
+            f"A network of this space cannot be exported to ONNX ({reason}): leave the objective "
+            "ort_latency_ms out."
+        ) from None
+    finally:
+        logging.disable(level)
+    assert program is not None
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+class _OneInput(nn.Module):
+    """Names the one input, whatever the network calls its own."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.network(x)
+        return scores
