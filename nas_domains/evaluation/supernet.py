@@ -134,4 +134,4 @@ class SupernetEvaluator(Evaluator):
                 recalibrate(self.supernet, self.batches())
             metrics = evaluate(self.supernet, task.train, context, self.second)
         network = context.space.build(architecture, task.input_shape, task.outputs)
-        return metrics | costs(network.to(context.device), task.input_shape, latency=self.latency)
+        return metrics | costs(network.to(context.device), task, latency=self.latency)

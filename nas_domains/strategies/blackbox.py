@@ -86,7 +86,7 @@ class BlackBox(Strategy):
             architecture = draw(context, SEARCH, trial)
             task = context.task
             network = context.space.build(architecture, task.input_shape, task.outputs)
-            costs(network.to(context.device), task.input_shape)
+            costs(network.to(context.device), task)
             setups.append(time.perf_counter() - began)
             epochs.append(seconds_per_epoch(network, context, 0.01 * budget))
         return float(np.mean(epochs)), float(np.mean(setups))

@@ -79,7 +79,7 @@ class TrainEvaluator(Evaluator):
         began = time.perf_counter()
         known = self.context.history.find(f"{stage}/costs", 0)
         if known is None:
-            metrics = costs(network, self.context.task.input_shape)
+            metrics = costs(network, self.context.task)
             spent = time.perf_counter() - began
             known = self.context.history.add(
                 Record(f"{stage}/costs", 0, dict(architecture), {}, metrics, spent)
