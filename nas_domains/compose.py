@@ -117,6 +117,7 @@ def search(
         "task_options": task_options,
         "task_fingerprint": loaded.fingerprint(),
         "notes": list(loaded.notes),
+        "classes": list(loaded.classes),
         "strategy": name,
         "objectives": list(objectives),
         "budget": budget,

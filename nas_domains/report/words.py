@@ -16,11 +16,19 @@ PERCENT = ("accuracy",)
 COUNTS = {"params": "parameters", "macs": "MACs"}
 """Metrics that are counted: shown in thousands, millions or billions."""
 SIZES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
-UNITS = {"accuracy": "%", "latency_ms": "ms", "energy_mj": "mJ", "memory_mb": "MB", "seconds": "s"}
+UNITS = {
+    "accuracy": "%",
+    "hd95_mm": "mm",
+    "latency_ms": "ms",
+    "energy_mj": "mJ",
+    "memory_mb": "MB",
+    "seconds": "s",
+}
 NAMES = {
     "auc": "AUC",
     "f1": "F1",
     "dice": "Dice",
+    "hd95_mm": "95 % Hausdorff distance",
     "latency_ms": "latency",
     "energy_mj": "energy",
     "memory_mb": "memory",
