@@ -264,7 +264,7 @@ class Work:
 
 
 def _check_fits(space: SearchSpace, task: Task, network: nn.Module) -> None:
-    """Refuses a space of classifiers for a task that asks for a map of classes, and the reverse."""
+    """Refuses a space of classifiers where a class a voxel is asked for, and the reverse."""
     dense = task.infer is not None
     if not dense and task.loss is not nn.functional.cross_entropy:
         return

@@ -1,4 +1,4 @@
-"""Folders in the layout of the Medical Segmentation Decathlon: ``dataset.json`` and NIfTI files."""
+"""Folders in the Medical Segmentation Decathlon's layout: ``dataset.json`` and NIfTI files."""
 
 import json
 import os
@@ -68,8 +68,9 @@ def read_decathlon(folder: str) -> Decathlon:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
     except OSError as error:
-        raise UsageError(f"Cannot read {path!r} ({error.strerror}): a decathlon folder has one.")\
-            from None
+        raise UsageError(
+            f"Cannot read {path!r} ({error.strerror}): a decathlon folder has one."
+        ) from None
     except ValueError:
         raise UsageError(f"{path!r} is no JSON: restore it from a copy.") from None
     if not isinstance(content, dict):

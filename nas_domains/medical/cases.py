@@ -82,7 +82,10 @@ def divide(
         notes = (*notes[:-1], said)
     if labelled < 1:
         kept = max(1, round(labelled * len(train)))
-        notes = (*notes, f"{kept} of {len(train)} training cases are used (labelled={labelled:g}).")
+        notes = (
+            *notes,
+            f"{kept} of {len(train)} training cases are used (labelled={labelled:g}).",
+        )
         train = np.sort(np.random.default_rng([seed, 1]).permutation(train)[:kept])
     return Divided(
         *(tuple(cases[i] for i in index) for index in (train, val, made["test"])), notes

@@ -84,9 +84,7 @@ class Fingerprint:
 
     def sides(self, spacing: Sequence[float]) -> npt.NDArray[np.float64]:
         """[N, 3]: sides of each case after resampling, in voxels."""
-        return np.array(
-            [np.multiply(f.sides, np.divide(f.spacing, spacing)) for f in self.facts]
-        )
+        return np.array([np.multiply(f.sides, np.divide(f.spacing, spacing)) for f in self.facts])
 
     def patch(self, spacing: Sequence[float]) -> tuple[int, ...]:
         """The largest patch that most volumes hold and that a small machine can train on."""

@@ -43,9 +43,7 @@ class UNetSpace(SearchSpace):
     def shape(self, architecture: Architecture) -> Shape:
         """What an architecture says about its network."""
         levels = tuple(
-            Level(
-                *(int(architecture[f"level{n}.{of}"]) for of in ("width", "blocks", "kernel"))
-            )
+            Level(*(int(architecture[f"level{n}.{of}"]) for of in ("width", "blocks", "kernel")))
             for n in range(1, 1 + int(architecture["levels"]))
         )
         return Shape(

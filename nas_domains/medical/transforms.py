@@ -26,8 +26,8 @@ class Preparation:
     """Reads a case and prepares it: orientation, spacing, foreground crop, intensities.
 
     Attributes:
-        preprocess: JSON-able: "modalities"; "values" of the labels; "spacing", the millimetres of a
-            voxel's sides; "intensity" with one entry a modality: {"percentiles": [low, high]}
+        preprocess: JSON-able: "modalities"; "values" of the labels; "spacing", the millimetres of
+            a voxel's sides; "intensity" with one entry a modality: {"percentiles": [low, high]}
             clips each volume at its own percentiles and makes its mean 0 and its deviation 1,
             {"clip": [low, high], "mean": m, "std": s} uses the same numbers for all, as
             tomography's units allow.

@@ -138,7 +138,9 @@ class UNet(nn.Module):
             "bias": False,
         }
         block: nn.Module
-        block = ResidualUnit(subunits=1, **common) if self.shape.residual else Convolution(**common)
+        block = (
+            ResidualUnit(subunits=1, **common) if self.shape.residual else Convolution(**common)
+        )
         return block
 
     def _up(self, c_in: int, c_out: int, stride: Sides) -> nn.Module:

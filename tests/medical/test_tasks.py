@@ -147,7 +147,9 @@ def test_medmnist_images_and_volumes(tmp_path):
     assert images.domain == "medical" and list(images.metrics) == ["accuracy", "auc"]
     rng = np.random.default_rng(0)
     parts = {"train": 12, "val": 6, "test": 6}
-    arrays = {f"{p}_images": rng.integers(0, 255, (n, 18, 18, 18), np.uint8) for p, n in parts.items()}
+    arrays = {
+        f"{p}_images": rng.integers(0, 255, (n, 18, 18, 18), np.uint8) for p, n in parts.items()
+    }
     arrays |= {f"{p}_labels": np.arange(n)[:, None] % 2 for p, n in parts.items()}
     np.savez(tmp_path / "v.npz", **arrays)
     volumes = load_task(str(tmp_path / "v.npz"), domain="medical")
