@@ -54,7 +54,8 @@ def evaluate_test(network: nn.Module, context: Context) -> tuple[Metrics, dict[s
     task = context.task
     metrics = _fresh({**task.metrics, **task.final_metrics})
     loss = _update(network, task.test, context, list(range(len(task.test))), metrics)
-    each = {name: m.each().tolist() for name, m in metrics.items() if hasattr(m, "each")}
+    told: dict[str, Any] = {name: getattr(m, "each", None) for name, m in metrics.items()}
+    each = {name: tell().tolist() for name, tell in told.items() if tell is not None}
     names = list(getattr(task.test, "names", map(str, range(len(task.test)))))
     return {"loss": loss} | _values(metrics), {"names": names, **each} if each else {}
 

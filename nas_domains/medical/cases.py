@@ -87,6 +87,5 @@ def divide(
             f"{kept} of {len(train)} training cases are used (labelled={labelled:g}).",
         )
         train = np.sort(np.random.default_rng([seed, 1]).permutation(train)[:kept])
-    return Divided(
-        *(tuple(cases[i] for i in index) for index in (train, val, made["test"])), notes
-    )
+    parts = [tuple(cases[i] for i in index) for index in (train, val, made["test"])]
+    return Divided(parts[0], parts[1], parts[2], notes)

@@ -110,7 +110,7 @@ class _Foreground:
         return bright
 
 
-class Intensities(mt.MapTransform):
+class Intensities(mt.MapTransform):  # type: ignore[misc]
     """The intensities of each channel as the fingerprint says; see :class:`Preparation`.
 
     Args:
