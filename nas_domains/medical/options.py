@@ -83,14 +83,12 @@ def sides_of(name: str, given: object) -> tuple[int, ...]:
     return tuple(int(side) for side in sides)
 
 
-def spacing_of(given: object, usual: tuple[float, ...]) -> tuple[float, ...]:
-    """Reads "1x1x2.5", in millimetres; the usual one where None.
+def spacing_of(given: object) -> tuple[float, ...]:
+    """Reads "1x1x2.5", in millimetres.
 
     Raises:
         UsageError: Anything else.
     """
-    if given is None:
-        return usual
     sides = [_number(part) for part in str(given).lower().split("x")]
     if len(sides) != 3 or not all(0 < side < math.inf for side in sides):
         raise UsageError(f"spacing={given!r} must be three lengths in mm, such as 1x1x2.5.")

@@ -1,12 +1,14 @@
-"""The tasks of medical imaging: segmentation of volumes, classification of MedMNIST's files."""
+"""The tasks of medical imaging: segmentation of volumes, classification of MedMNIST's files.
+
+Every source whose domain is not named is shown to them, so nothing here imports MONAI before it is
+needed: that takes seconds.
+"""
 
 import os
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 from torch.nn import functional
 
@@ -14,24 +16,12 @@ from ..core.errors import UsageError
 from ..core.metrics import classification_metrics
 from ..core.progress import Reporter
 from ..core.task import Recipe, Split, Task
-from ..data.augment import parse_augment as parse_image_augment
-from ..data.decathlon import Case, Decathlon, is_decathlon, read_decathlon
+from ..data.augment import parse_augment
+from ..data.decathlon import is_decathlon
 from ..data.inputs import image_preprocess, read_inputs
 from ..data.npz import holds_volumes, read_npz
 from ..data.rule import SplitRule
-from ..data.volumes import Volumes
-from .cases import Divided, divide
-from .fingerprint import CaseFacts, Fingerprint, batch_of, examine, patch_of, whole_sides
-from .masks import write_masks
-from .options import check_known, folds_of, share_of, sides_of, spacing_of, whole_number, yes
-from .pictures import draw_cases
-from .scoring import HD95, Dice, DiceCE, WholeVolume
-from .transforms import Patches, Preparation, parse_augment
-
-AUGMENT = "affine,flip,intensity"
-RECIPE = Recipe(
-    batch_size=4, optimizer="adamw", lr=3e-3, weight_decay=1e-2, warmup=0.05, epochs=100
-)
+from .options import check_known, whole_number
 
 
 class Segmentation:
@@ -65,24 +55,10 @@ class Segmentation:
         Raises:
             UsageError: An unknown option, a bad value, or a case that cannot be used.
         """
+        from .segmentation import segmentation
+
         check_known("decathlon", self.options, options)
-        seed = whole_number("seed", options.get("seed", 0))
-        augment = parse_augment(options.get("augment", AUGMENT))
-        about = read_decathlon(source)
-        facts, skipped = _examine(about, yes("skip_bad", options.get("skip_bad", "no")))
-        divided = divide(
-            source,
-            [case for case in about.training if case in facts],
-            [case for case in about.test if case in facts],
-            rule=SplitRule.parse(options.get("split")),
-            fold=folds_of(options.get("fold")),
-            labelled=share_of("labelled", options.get("labelled", 1)),
-            seed=seed,
-        )
-        _check_classes(source, about, divided, facts)
-        print_of = Fingerprint([facts[case] for case in divided.train], about)
-        spacing = spacing_of(options.get("spacing"), print_of.spacing)
-        return _task(about, divided, print_of, spacing, options.get("patch"), augment, skipped)
+        return segmentation(source, options)
 
     def inputs(self, source: str, preprocess: Mapping[str, Any]) -> tuple[list[str], Split]:
         """Masks are written by :meth:`predict`, which reads volumes one by one."""
@@ -97,99 +73,9 @@ class Segmentation:
         reporter: Reporter,
     ) -> int:
         """Writes a mask for each volume; see :func:`nas_domains.medical.masks.write_masks`."""
+        from .masks import write_masks
+
         return write_masks(network, source, preprocess, Path(out), reporter)
-
-
-def _examine(about: Decathlon, skip: bool) -> tuple[dict[Case, CaseFacts], list[str]]:
-    """Reads every case once; a bad one is an error, or is listed where it may be skipped."""
-    facts: dict[Case, CaseFacts] = {}
-    skipped = []
-    for case in (*about.training, *about.test):
-        try:
-            facts[case] = examine(case, about)
-        except UsageError as error:
-            if not skip:
-                raise UsageError(
-                    f"{str(error).rstrip('.')}, or leave bad cases out by --option skip_bad=yes."
-                ) from None
-            skipped.append(str(error))
-    return facts, skipped
-
-
-def _check_classes(
-    source: str, about: Decathlon, divided: Divided, facts: Mapping[Case, CaseFacts]
-) -> None:
-    """Each class must be seen in training and once in validation, or there is nothing to score."""
-    for name, cases in (("train", divided.train), ("val", divided.val)):
-        volumes = np.array([facts[case].volumes for case in cases]).sum(0)
-        for number, label in enumerate(about.classes):
-            if volumes[number] == 0:
-                raise UsageError(
-                    f"No case of the {name} split of {source!r} has the class {label!r}: change "
-                    "split, fold or seed, or take the class out of dataset.json."
-                )
-
-
-def _task(
-    about: Decathlon,
-    divided: Divided,
-    print_of: Fingerprint,
-    spacing: tuple[float, ...],
-    patch_asked: object,
-    augment: Sequence[str],
-    skipped: Sequence[str],
-) -> Task:
-    usual = np.median(print_of.sides(spacing), 0).tolist()
-    patch = patch_of(usual) if patch_asked is None else sides_of("patch", patch_asked)
-    whole = whole_sides(usual, patch)
-    # Volumes up to twice the usual size go through at once; others, and all where the usual one
-    # is too large, in windows.
-    most = 2 * int(np.prod(whole)) if whole is not None else 0
-    infer = WholeVolume(window=patch, most=most)
-    preprocess = {
-        "loader": "decathlon",
-        "modalities": list(about.modalities),
-        "values": list(about.values),
-        "spacing": list(spacing),
-        "intensity": print_of.intensity(),
-        "window": list(patch),
-        "most": most,
-    }
-    classes = len(about.classes)
-    prepare = Preparation(preprocess)
-    splits = {
-        name: Volumes(cases, prepare, Patches(patch, classes, augment))
-        for name, cases in divided.splits.items()
-    }
-    recipe = {"batch_size": min(batch_of(patch), len(divided.train))}
-    notes = [*print_of.notes(spacing), *divided.notes, _patch_note(patch, recipe["batch_size"])]
-    notes += [f"Left out: {why}" for why in skipped]
-    task = Task(
-        name=about.name,
-        domain="medical",
-        train=splits["train"],
-        val=splits["val"],
-        test=splits["test"],
-        input_shape=(len(about.modalities), *(patch if whole is None else whole)),
-        outputs=classes,
-        loss=DiceCE(),
-        metrics={"dice": Dice(classes)},
-        final_metrics={"hd95_mm": HD95(classes, spacing)},
-        classes=about.classes,
-        recipe=RECIPE,
-        preprocess=preprocess,
-        notes=tuple(notes),
-        space="unet",
-        infer=infer,
-        passes=infer.passes([round(side) for side in usual]),
-        illustrate=partial(draw_cases, splits["test"], infer, about.classes),
-    )
-    return task.with_recipe(**recipe)
-
-
-def _patch_note(patch: Sequence[int], batch: int) -> str:
-    sides = "x".join(map(str, patch))
-    return f"Patches of {sides} voxels, {batch} a step, each around a class drawn at random."
 
 
 class MedMnist:
@@ -241,7 +127,7 @@ class MedMnist:
             loss=functional.cross_entropy,
             metrics=classification_metrics(("accuracy", "auc"), outputs),
             classes=parts.classes,
-            augment=parse_image_augment(asked),
+            augment=parse_augment(asked),
             recipe=Recipe(batch_size=32 if len(parts.train) < 1000 else 64),
             preprocess=preprocess,
             notes=parts.notes,

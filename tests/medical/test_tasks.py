@@ -1,6 +1,7 @@
 """Segmentation tasks: splits, defaults, repeatable patches, and MedMNIST's files."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -61,6 +62,12 @@ def test_patches_depend_on_the_generator_alone(task):
     assert torch.equal(x, again[0]) and torch.equal(y, again[1])
     assert not torch.equal(x, draw(2)[0])
     assert torch.equal(task.train.batch([1])[0], task.train.batch([1])[0])
+
+
+def test_a_task_can_be_sent_to_a_worker(task):
+    again = pickle.loads(pickle.dumps(task))
+    pairs = [t.train.draw([1], torch.Generator().manual_seed(0)) for t in (task, again)]
+    assert torch.equal(pairs[0][0], pairs[1][0])
 
 
 def test_every_class_is_drawn(task):
