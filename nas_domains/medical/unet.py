@@ -83,11 +83,7 @@ class UNet(nn.Module):
         self.ups, self.gates, self.decoder = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for fine, coarse, stride in zip(levels, levels[1:], strides[1:], strict=False):
             self.ups.append(self._up(coarse.width, fine.width, stride))
-            self.gates.append(
-                AttentionBlock(self.dims, max(1, fine.width // 2), fine.width, fine.width)
-                if shape.attention
-                else nn.Identity()
-            )
+            self.gates.append(self._gate(fine.width) if shape.attention else nn.Identity())
             self.decoder.append(self._block(fine.width, fine.width, fine.kernel))
         first = levels[0].width
         if shape.half:
@@ -143,8 +139,19 @@ class UNet(nn.Module):
         )
         return block
 
+    def _gate(self, width: int) -> nn.Module:
+        gate: nn.Module = AttentionBlock(self.dims, max(1, width // 2), width, width)
+        for module in gate.modules():
+            if isinstance(module, nn.Conv2d | nn.Conv3d):
+                # Each is followed by a norm, which takes a bias away again.
+                module.bias = None
+        return gate
+
     def _up(self, c_in: int, c_out: int, stride: Sides) -> nn.Module:
-        up: nn.Module = UpSample(self.dims, c_in, c_out, scale_factor=stride, mode="deconv")
+        # Behind a kernel of 1 a norm would take a bias away again.
+        up: nn.Module = UpSample(
+            self.dims, c_in, c_out, scale_factor=stride, mode="deconv", bias=False
+        )
         return up
 
     def _conv(self, c_in: int, c_out: int, kernel: int) -> nn.Module:

@@ -31,7 +31,7 @@ def run(balls, tmp_path_factory):
         out=tmp_path_factory.mktemp("run") / "balls",
         strategy="random",
         budget="trials=2,epochs=1",
-        train_budget="epochs=4",
+        train_budget="epochs=2",
         randoms=1,
         recipe={"batch_size": 2},
         quiet=True,
