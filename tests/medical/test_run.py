@@ -156,7 +156,7 @@ def test_hippocampus_from_the_command_line(tmp_path, monkeypatch, capsys):
     out = tmp_path / "run"
     asked = ["search", "--domain", "medical", "--data", str(data), "--out", str(out), "--quiet"]
     asked += ["--budget", "trials=1,epochs=1", "--train-budget", "epochs=1", "--no-validate"]
-    asked += ["--strategy", "random", "--option", "skip_bad=yes"]
+    asked += ["--space", SPACE, "--strategy", "random", "--option", "skip_bad=yes"]
     monkeypatch.setattr(sys, "argv", ["nas-domains", *asked])
     with pytest.raises(SystemExit) as stop:
         main()
