@@ -36,7 +36,9 @@ def search(
     data: Annotated[str, typer.Option(help="A file, a folder or a bundled name such as digits.")],
     out: Annotated[Path, typer.Option(help="Run directory to make.")],
     domain: Annotated[str | None, typer.Option(help="vision, ...; read off the data.")] = None,
-    space: Annotated[str, typer.Option(help="Name and sizes.")] = "darts:cells=4,channels=8",
+    space: Annotated[
+        str | None, typer.Option(help="Name and sizes, e.g. darts:cells=4; by the data's kind.")
+    ] = None,
     strategy: Annotated[str, typer.Option(help="See: nas-domains list strategies.")] = "auto",
     objective: Annotated[
         list[str] | None, typer.Option(help="accuracy, 'params<=1e6', ...; may be repeated.")
@@ -59,6 +61,10 @@ def search(
     split: Annotated[str | None, typer.Option(help="How to split, e.g. val=0.1,test=0.2.")] = None,
     augment: Annotated[str | None, typer.Option(help="shift,flip,cutout or none.")] = None,
     size: Annotated[str | None, typer.Option(help="Side of image files, e.g. 64.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="Another option of the data's reader, NAME=VALUE; may be repeated."),
+    ] = None,
     recipe: Annotated[str | None, typer.Option(help="E.g. lr=0.1,batch_size=32.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that train what is proposed.")] = 1,
     storage: Annotated[
@@ -74,7 +80,7 @@ def search(
     quiet: Annotated[bool, typer.Option(help="Show no progress.")] = False,
 ) -> None:
     """Searches a network for data, trains it, and compares it with random and hand-made ones."""
-    options = {"split": split, "augment": augment, "size": size}
+    options = {"split": split, "augment": augment, "size": size, **_parse_options(option or [])}
     with _stoppable(out):
         from .compose import search as run_search
 
@@ -127,10 +133,12 @@ def report(run: RunPath) -> None:
 def predict(
     run: RunPath,
     data: Annotated[str, typer.Argument(help="New data, e.g. a folder of images.")],
-    out: Annotated[Path, typer.Option(help="The CSV to write.")] = Path("predictions.csv"),
+    out: Annotated[
+        Path, typer.Option(help="The CSV to write, or the folder for masks of volumes.")
+    ] = Path("predictions.csv"),
     quiet: bool = False,
 ) -> None:
-    """Classifies new data with the network of a run."""
+    """Classifies or segments new data with the network of a run."""
     from .export.predict import predict as run_predict
 
     print(f"{run_predict(run, data, out, quiet=quiet)} predictions in {out}")
@@ -211,6 +219,18 @@ def _stoppable(path: Path) -> Iterator[None]:
         begun = (path / "config.yaml").exists()
         how = f"nas-domains resume {path} goes on from here" if begun else "nothing was begun"
         sys.exit(_say(f"Stopped: {how}.", STOPPED))
+
+
+def _parse_options(texts: list[str]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not value or not name.isidentifier() or name in options:
+            raise UsageError(
+                f"--option {text!r} is not NAME=VALUE with a new name: write --option fold=1/5."
+            )
+        options[name] = value
+    return options
 
 
 def _parse_values(option: str, text: str | None, example: str) -> dict[str, Any]:

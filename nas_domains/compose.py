@@ -25,7 +25,7 @@ from .work import Work
 
 
 def search(
-    space: str | SearchSpace | Model,
+    space: str | SearchSpace | Model | None,
     task: str | Task,
     *,
     out: str | Path,
@@ -53,7 +53,7 @@ def search(
 
     Args:
         space: A space, a text such as ``darts:cells=4,channels=8``, or a model with OneOfs and
-            what makes one, as :class:`ModelSpace` takes it.
+            what makes one, as :class:`ModelSpace` takes it; the task's own where None.
         task: A task, or what :func:`load_task` reads.
         out: Run directory; must not hold a run.
         strategy: A registered name; "auto" picks by what the space can do, and says so.
@@ -94,10 +94,17 @@ def search(
         raise UsageError(f"--workers {workers} is too few: 1 is the least.")
     if storage is not None:
         open_storage(storage).engine.dispose()
-    made_space = load_space(space) if isinstance(space, str) else space_of(space)
+    # A mistake in a space is found before any data is read.
+    made_space = None if space is None else _space(space)
     loaded = _load(task, domain, task_options)
     resolved = resolve_device(device)
     reporter = Reporter(quiet)
+    if space is None or made_space is None:
+        space, made_space = loaded.space, _space(loaded.space)
+        reporter.say(f"Space: {space}")
+    if loaded.domain == "medical":
+        for note in loaded.notes:
+            reporter.say(note)
     name = strategy
     if strategy == "auto":
         name, why = automatic(made_space)
@@ -113,6 +120,7 @@ def search(
         "task_options": task_options,
         "task_fingerprint": loaded.fingerprint(),
         "notes": list(loaded.notes),
+        "classes": list(loaded.classes),
         "strategy": name,
         "objectives": list(objectives),
         "budget": budget,
@@ -251,6 +259,10 @@ def _shares(fidelity: dict[str, float]) -> dict[str, float]:
             )
     shares: dict[str, float] = plain(fidelity)
     return shares
+
+
+def _space(space: str | SearchSpace | Model) -> SearchSpace:
+    return load_space(space) if isinstance(space, str) else space_of(space)
 
 
 def _place(task: str) -> str:

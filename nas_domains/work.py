@@ -83,7 +83,8 @@ class Work:
                 )
         Budget.parse(config["budget"] or strategy.usual).only(*strategy.units)
         Budget.parse(config["train_budget"] or "epochs=1").only("epochs")
-        space.build(space.sample(1)[0], task.input_shape, task.outputs)
+        network = space.build(space.sample(1)[0], task.input_shape, task.outputs)
+        _check_fits(space, task, network)
         shares = Fidelity(1, **config.get("fidelity", {}))
         shape = reduced_shape(task, shares)
         if shape != task.input_shape:
@@ -277,6 +278,22 @@ class Work:
             "train_seconds": sum(r.seconds + r.detail["train_seconds"] for r in tests),
             "environment": describe_environment(self.config["device"]),
         }
+
+
+def _check_fits(space: SearchSpace, task: Task, network: nn.Module) -> None:
+    """Refuses a space of classifiers where a class a voxel is asked for, and the reverse."""
+    dense = task.infer is not None
+    if not dense and task.loss is not nn.functional.cross_entropy:
+        return
+    with torch.no_grad():
+        shape = tuple(network.eval()(torch.zeros(1, *task.input_shape)).shape)
+    wanted = (1, task.outputs, *(task.input_shape[1:] if dense else ()))
+    if shape != wanted:
+        kind = "a class for each voxel" if dense else "one class"
+        raise UsageError(
+            f"Networks of the space {space.name!r} return {shape} for one input of {task.name!r}, "
+            f"which asks for {kind}: use --space {task.space}."
+        )
 
 
 def _alike(record: Record, winner: Record) -> bool:

@@ -122,9 +122,8 @@ def test_a_mistake_is_one_sentence(
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 2
-    lines = [
-        line for line in capsys.readouterr().err.splitlines() if not line.startswith("Strategy: ")
-    ]
+    chosen = ("Space: ", "Strategy: ")
+    lines = [x for x in capsys.readouterr().err.splitlines() if not x.startswith(chosen)]
     one_sentence("\n".join(lines), *named)
     assert not list(tmp_path.iterdir())
 

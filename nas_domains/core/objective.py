@@ -14,6 +14,7 @@ DIRECTIONS = {
     "auc": "max",
     "f1": "max",
     "dice": "max",
+    "hd95_mm": "min",
     "loss": "min",
     "latency_ms": "min",
     "energy_mj": "min",

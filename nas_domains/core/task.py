@@ -6,6 +6,7 @@ import numbers
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -26,7 +27,10 @@ class Split(Protocol):
 
     A split may also have ``batch(indices: Sequence[int]) -> (x, y)``, which returns stacked
     tensors at once and saves the collation of single samples, and ``labels`` and ``groups`` [N],
-    by which a search divides it into halves.
+    by which a search divides it into halves. Where samples are larger than what is trained on,
+    ``batch`` returns a fixed piece of each, ``draw(indices, generator) -> (x, y)`` one at random
+    for a training step, from the generator only, and indexing the whole sample. ``names`` [N] are
+    what the samples are called in the report.
     """
 
     def __len__(self) -> int: ...
@@ -40,9 +44,10 @@ class Recipe:
 
     Attributes:
         batch_size: Samples a step.
-        lr: Peak learning rate of SGD with Nesterov-free momentum; cosine decay to zero.
-        momentum: Momentum of SGD.
-        weight_decay: L2 penalty, as in SGD.
+        optimizer: "sgd", with Nesterov-free momentum, or "adamw" (Loshchilov & Hutter 2019).
+        lr: Peak learning rate; cosine decay to zero.
+        momentum: Momentum of SGD; AdamW keeps its usual two.
+        weight_decay: L2 penalty, as in SGD; of AdamW its decoupled decay.
         warmup: Share of the steps over which the learning rate rises linearly from zero.
         grad_clip: Largest norm of the gradient.
         label_smoothing: Label smoothing of the cross-entropy in training.
@@ -51,6 +56,7 @@ class Recipe:
     """
 
     batch_size: int = 64
+    optimizer: str = "sgd"
     lr: float = 0.05
     momentum: float = 0.9
     weight_decay: float = 5e-4
@@ -63,6 +69,8 @@ class Recipe:
     def __post_init__(self) -> None:
         for spec in fields(self):
             value = getattr(self, spec.name)
+            if spec.name == "optimizer":
+                continue
             whole = isinstance(spec.default, int)
             kind: Any = numbers.Integral if whole else numbers.Real
             if not isinstance(value, kind) or isinstance(value, bool) or not math.isfinite(value):
@@ -72,6 +80,7 @@ class Recipe:
                 )
         rules = {
             "batch_size": self.batch_size >= 1,
+            "optimizer": self.optimizer in ("sgd", "adamw"),
             "lr": self.lr > 0,
             "momentum": 0 <= self.momentum < 1,
             "weight_decay": self.weight_decay >= 0,
@@ -99,16 +108,27 @@ class Task:
         train: Split that weights are fitted on.
         val: Split that selects.
         test: Split that is scored once, at the end.
-        input_shape: Shape of one x, without the batch: (C, H, W) for images.
+        input_shape: Shape of one x, without the batch: (C, H, W) for images. Where samples differ
+            in size, that of a usual one as ``infer`` gives it to the network.
         outputs: Size of the network's output: classes, of a classification.
         loss: (output [B, outputs], y) -> scalar mean over the batch.
         metrics: Name -> torchmetrics object, updated with (output, y); fractions; the first is the
-            default objective.
+            default objective. One that has ``each() -> [N, ...]`` says what each sample scored.
         classes: Names of the classes, in the order of the labels; empty where there are none.
         augment: Random change of a training batch, or None.
         recipe: The training recipe.
         preprocess: JSON-able description of how raw data became x; ``predict`` repeats it.
         notes: Sentences about the data for the report (e.g. how it was split).
+        space: The space that is searched where none is named.
+        infer: (network, x [1, ...]) -> output for one whole sample, where it is larger than what
+            the network is trained on or samples differ in size; None where batches go through
+            the network as they are.
+        passes: How many passes of ``input_shape`` a usual sample takes in ``infer``; its latency
+            is that of all of them.
+        final_metrics: Further metrics, which are computed on the test split alone, since they
+            take long.
+        illustrate: (network, numbers of test samples, folder) -> None: draws them, with what the
+            network makes of them, as PNG files for the report; None where there is nothing to see.
     """
 
     name: str
@@ -125,6 +145,11 @@ class Task:
     recipe: Recipe = field(default_factory=Recipe)
     preprocess: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    space: str = "darts:cells=4,channels=8"
+    infer: Callable[[nn.Module, Tensor], Tensor] | None = None
+    passes: int = 1
+    final_metrics: Mapping[str, Metric] = field(default_factory=dict)
+    illustrate: Callable[[nn.Module, Sequence[int], Path], None] | None = None
 
     def __post_init__(self) -> None:
         for name in ("train", "val", "test"):
@@ -266,7 +291,10 @@ class TaskLoader(Protocol):
     """What a domain registers in ``registry.tasks``: it turns a source into a task.
 
     ``accepts`` is called with each source whose task is not named; ``load`` once a run; ``inputs``
-    by ``predict``, on data without labels.
+    by ``predict``, on data without labels. A loader may also have ``takes(source) -> bool``, asked
+    where the domain is named but no loader of it accepts the source, and
+    ``predict(network, source, preprocess, out, reporter) -> count``, which writes predictions in a
+    form of its own instead of a CSV of classes.
     """
 
     def accepts(self, source: str) -> bool:
@@ -310,6 +338,11 @@ def find_loader(source: str, domain: str | None = None) -> TaskLoader:
             loader: TaskLoader = entry.load()
             if loader.accepts(source):
                 return loader
+    for entry in tasks if domain is not None else ():
+        if entry.domain == domain:
+            takes = getattr(entry.load(), "takes", None)
+            if takes is not None and takes(source):
+                return cast(TaskLoader, entry.load())
     if "/" not in source and "." not in source:
         return cast(TaskLoader, tasks.load(source))
     if not os.path.exists(source):

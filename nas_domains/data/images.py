@@ -70,9 +70,10 @@ class Images:
         if stored.dtype != np.uint8:
             stored = stored.astype(np.float32)
         # Bytes are turned to channels-first before they grow to floats.
-        x = torch.from_numpy(stored).permute(0, 3, 1, 2).contiguous().to(torch.float32)
-        mean = torch.tensor(self.mean)[:, None, None] * self.scale
-        std = torch.tensor(self.std)[:, None, None] * self.scale
+        x = torch.from_numpy(stored).movedim(-1, 1).contiguous().to(torch.float32)
+        shape = (-1, *(1,) * (x.dim() - 2))
+        mean = torch.tensor(self.mean).reshape(shape) * self.scale
+        std = torch.tensor(self.std).reshape(shape) * self.scale
         return x.sub_(mean).mul_(1 / std), torch.from_numpy(self.labels[index])
 
     def __len__(self) -> int:
@@ -89,7 +90,8 @@ class ArrayImages(Images):
     """Images in one array.
 
     Args:
-        images: Pixels [N, H, W, C] of any integer or float type, kept as they are.
+        images: Pixels [N, H, W, C], or [N, D, H, W, C] of volumes, of any integer or float type,
+            kept as they are.
         labels: Class numbers int64 [N].
         scale: What pixels are divided by: 255 for uint8, 65535 for uint16, else 1.
         groups: Group of each image [N], or None.
@@ -102,7 +104,7 @@ class ArrayImages(Images):
         scale: float = 1.0,
         groups: Groups | None = None,
     ) -> None:
-        super().__init__(labels, images.shape[3], scale, groups)
+        super().__init__(labels, images.shape[-1], scale, groups)
         self.images = images
 
     def raw(self, indices: Sequence[int]) -> npt.NDArray[Any]:
@@ -208,7 +210,7 @@ def channel_statistics(
     squares: npt.NDArray[np.float64] = np.zeros(len(images.mean))
     for start in range(0, count, _CHUNK):
         x = images.scaled(chosen[start : start + _CHUNK])
-        pixels = x.reshape(-1, x.shape[3]).astype(np.float64)
+        pixels = x.reshape(-1, x.shape[-1]).astype(np.float64)
         # Chan et al. 1979: joining two means and sums of squared deviations.
         step = pixels.mean(0) - mean
         size = len(pixels)

@@ -26,10 +26,10 @@ def image_preprocess(images: Images, values: str) -> dict[str, Any]:
         images: The training split.
         values: "unit" or "raw", see :class:`nas_domains.data.images.ImageParts`.
     """
-    channels, height, width = images[0][0].shape
+    channels, *sides = images[0][0].shape
     return {
         "channels": int(channels),
-        "size": [int(height), int(width)],
+        "size": [int(side) for side in sides],
         "values": values,
         "mean": list(images.mean),
         "std": list(images.std),

@@ -20,7 +20,9 @@ _PARTS = ("train", "val", "test")
 _MOST_CHANNELS = 16
 
 
-def read_npz(path: str, rule: SplitRule, seed: int) -> ImageParts:
+def read_npz(
+    path: str, rule: SplitRule, seed: int, *, volumes: bool = False
+) -> ImageParts:
     """Reads ``{train,val,test}_{images,labels}``, optionally ``_groups``.
 
     Images are [N, H, W] or [N, H, W, C], labels [N] or [N, 1]; val and test may be missing and are
@@ -30,6 +32,7 @@ def read_npz(path: str, rule: SplitRule, seed: int) -> ImageParts:
         path: The .npz file.
         rule: How missing splits are cut.
         seed: Seed of the cut.
+        volumes: Whether volumes [N, D, H, W] and [N, D, H, W, C] are read in the place of images.
 
     Raises:
         UsageError: The file or an array in it is not as said above.
@@ -44,7 +47,8 @@ def read_npz(path: str, rule: SplitRule, seed: int) -> ImageParts:
     labels: dict[str, npt.NDArray[Any]] = {}
     groups: dict[str, Groups] = {}
     for part in found:
-        images[part] = check_images(f"{path!r}: {part}_images", arrays[f"{part}_images"])
+        where, stored = f"{path!r}: {part}_images", arrays[f"{part}_images"]
+        images[part] = (check_volumes if volumes else check_images)(where, stored)
         if f"{part}_labels" not in arrays:
             raise UsageError(f"{path!r} holds {part}_images but no {part}_labels: {_LAYOUT}.")
         labels[part] = integer_labels(f"{path!r}: {part}_labels", arrays[f"{part}_labels"])
@@ -167,13 +171,57 @@ def check_images(where: str, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
         raise UsageError(
             f"{where} has the shape {shape}: vision reads [N, H, W] and [N, H, W, C]{volumes}."
         )
-    if images.dtype.kind == "f":
-        finite = np.isfinite(images).reshape(shape[0], -1).all(1)
-        if not finite.all():
-            raise UsageError(
-                f"{where} holds NaN or infinite pixels, first in image {int(finite.argmin())}."
-            )
+    _check_finite(where, images)
     return images[..., None] if images.ndim == 3 else images
+
+
+def check_volumes(where: str, volumes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Checks an array of volumes and gives it a channel dimension.
+
+    Args:
+        where: File and array, for errors.
+        volumes: Voxels [N, D, H, W] or [N, D, H, W, C], C at most 16.
+
+    Returns:
+        Voxels [N, D, H, W, C].
+
+    Raises:
+        UsageError: Another rank or type, no voxels, or voxels that are not finite.
+    """
+    shape = volumes.shape
+    if volumes.dtype.kind not in "buif" or volumes.size == 0:
+        raise UsageError(
+            f"{where} has the shape {shape} and the type {volumes.dtype}: volumes are numbers."
+        )
+    if volumes.ndim not in (4, 5) or (volumes.ndim == 5 and shape[4] > _MOST_CHANNELS):
+        raise UsageError(
+            f"{where} has the shape {shape}: volumes are [N, D, H, W] or [N, D, H, W, C]."
+        )
+    _check_finite(where, volumes)
+    return volumes[..., None] if volumes.ndim == 4 else volumes
+
+
+def holds_volumes(path: str) -> bool:
+    """Whether an .npz file's training images are volumes, by their shape.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
+    found = load_arrays(path, lambda names: [n for n in names if n == "train_images"])
+    stored = found.get("train_images")
+    if stored is None:
+        return False
+    return stored.ndim == 5 or (stored.ndim == 4 and stored.shape[3] > _MOST_CHANNELS)
+
+
+def _check_finite(where: str, images: npt.NDArray[Any]) -> None:
+    if images.dtype.kind != "f":
+        return
+    finite = np.isfinite(images).reshape(images.shape[0], -1).all(1)
+    if not finite.all():
+        raise UsageError(
+            f"{where} holds NaN or infinite pixels, first in image {int(finite.argmin())}."
+        )
 
 
 def _check_lengths(

@@ -20,11 +20,13 @@ from ..hardware.meters import measured
 from . import checkpoint
 from .context import Context
 from .rank import kendall_tau, relative_gain, top_tau
-from .score import costs, evaluate
+from .score import costs, evaluate_test
 from .timing import seconds_per_epoch
 from .train import fresh, train
 
 WINNER = "winner"
+PICTURES = "pictures"
+"""Folder beside the best network's weights with pictures of what it does."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,12 @@ def _train_row(context: Context, row: Row, stage: str, epochs: int, seed: int, b
         order=order,
     )
     began = time.perf_counter()
-    metrics = evaluate(network, task.test, context) | costs(network, task.input_shape)
-    metrics |= measured(network, task.input_shape, context.objectives)
+    scored, each = evaluate_test(network, context)
+    metrics = scored | costs(network, task)
+    metrics |= measured(network, task, context.objectives)
     if row.name == WINNER and _leads(context, chosen, seed):
         save_network(best, context, network, row.architecture)
+        illustrate(best / PICTURES, context, network, each)
     spent = sum(r.seconds for r in context.history.of(f"train/{stage}"))
     record = context.history.add(
         Record(
@@ -105,7 +109,8 @@ def _train_row(context: Context, row: Row, stage: str, epochs: int, seed: int, b
             fidelity={"epochs": epochs},
             metrics=metrics,
             seconds=time.perf_counter() - began,
-            detail={"validation": chosen, "train_seconds": spent},
+            detail={"validation": chosen, "train_seconds": spent}
+            | ({"samples": each} if each else {}),
         )
     )
     (context.checkpoints / f"train/{stage}.safetensors").unlink(missing_ok=True)
@@ -139,6 +144,22 @@ def save_network(
     )
     state: dict[str, torch.Tensor] = dict(network.state_dict())
     checkpoint.save(best / "model.safetensors", state)
+
+
+def illustrate(
+    folder: Path, context: Context, network: nn.Module, each: Mapping[str, Any]
+) -> None:
+    """Draws the worst, the middle and the best test sample, where the task knows how."""
+    task = context.task
+    if task.illustrate is None:
+        return
+    order = list(range(len(task.test)))
+    scores = each.get(context.goal.metric)
+    if scores is not None:
+        # A sample may have several scores, of which some are not defined.
+        order.sort(key=lambda i: float(torch.tensor(scores[i]).nanmean().nan_to_num(-math.inf)))
+    chosen = list(dict.fromkeys([order[0], order[len(order) // 2], order[-1]]))
+    task.illustrate(network, chosen, folder)
 
 
 def summarise(context: Context, rows: list[Row], seeds: int) -> dict[str, Any]:

@@ -47,6 +47,10 @@ class Stream:
 
     def batch(self, step: int) -> tuple[Any, Tensor]:
         """The batch of a step, counted from the start of the stream."""
+        return gather(self.split, self.at(step))
+
+    def at(self, step: int) -> list[int]:
+        """The numbers of the samples in the batch of a step."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             shuffle = torch.randperm(
@@ -55,4 +59,5 @@ class Stream:
             self._order = self.indices[shuffle]
             self._epoch = epoch
         start = position * self.batch_size
-        return gather(self.split, self._order[start : start + self.batch_size].tolist())
+        chosen: list[int] = self._order[start : start + self.batch_size].tolist()
+        return chosen

@@ -135,5 +135,5 @@ class SupernetEvaluator(Evaluator):
                 recalibrate(self.supernet, self.batches())
             metrics = evaluate(self.supernet, task.train, context, self.second)
         network = context.space.build(architecture, task.input_shape, task.outputs)
-        metrics |= costs(network.to(context.device), task.input_shape, latency=self.latency)
-        return metrics | measured(network, task.input_shape, context.objectives)
+        metrics |= costs(network.to(context.device), task, latency=self.latency)
+        return metrics | measured(network, task, context.objectives)

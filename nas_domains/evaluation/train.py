@@ -14,6 +14,7 @@ from ..core.errors import UsageError
 from ..core.evaluate import Metrics
 from ..core.history import Record
 from ..core.seeds import derive, generator, seed_all
+from ..core.task import Recipe
 from .context import Context
 from .loop import Meter, learning_rate, run_loop, set_learning_rate
 from .score import evaluate, full_precision
@@ -44,7 +45,7 @@ class Best:
 
 @dataclass
 class Trainer:
-    """Steps of full training: SGD with momentum, cosine schedule, clipping, augmentation.
+    """Steps of full training: the recipe's optimizer, cosine schedule, clipping, augmentation.
 
     Args:
         network: Freshly built, on the context's device.
@@ -61,12 +62,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         recipe = self.context.task.recipe
-        self.optimizer = torch.optim.SGD(
-            self.network.parameters(),
-            lr=recipe.lr,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-        )
+        self.optimizer = make_optimizer(recipe, self.network)
         self.stream = full_stream(self.context, self.order)
         self.meter = Meter()
 
@@ -90,6 +86,20 @@ class Trainer:
         self.meter.add(loss=loss)
 
 
+def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer that a recipe asks for, over all parameters of a network."""
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(
+            network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
+        )
+    return torch.optim.SGD(
+        network.parameters(),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+    )
+
+
 def full_stream(context: Context, order: str) -> Stream:
     """The whole training split, in the order of that name."""
     return Stream(context.task.train, context.batch_size, derive(context.seed, order))
@@ -97,9 +107,11 @@ def full_stream(context: Context, order: str) -> Stream:
 
 def augmented(context: Context, stream: Stream, step: int, *order: str) -> tuple[Tensor, Tensor]:
     """The training batch of a step, augmented as the names of ``order`` say, on the device."""
-    x, y = stream.batch(step)
+    random = generator(context.seed, *order, "augment", step)
+    draw = getattr(stream.split, "draw", None)
+    x, y = stream.batch(step) if draw is None else draw(stream.at(step), random)
     if context.task.augment is not None:
-        x, y = context.task.augment(x, y, generator(context.seed, *order, "augment", step))
+        x, y = context.task.augment(x, y, random)
     return context.to_device(x, y)
 
 

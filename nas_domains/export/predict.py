@@ -27,34 +27,39 @@ def predict(
     space: SearchSpace | Model | None = None,
     quiet: bool = False,
 ) -> int:
-    """Classifies new data with a run's network and writes a CSV.
+    """Classifies or segments new data with a run's network, and writes what it says.
 
-    Columns: ``input``, ``class``, and ``p:<class>`` with the probability of each class.
+    Classes go into a CSV with the columns ``input``, ``class``, and ``p:<class>`` with the
+    probability of each class; what else a task predicts, its loader writes (masks of volumes).
 
     Args:
         run: The run directory.
         source: New data of the same kind, e.g. a folder of images.
-        out: The CSV.
+        out: The CSV, or the folder of the masks.
         space: The space or model, where the run was made with one that is not registered.
         quiet: Show no progress.
 
     Returns:
-        Number of rows.
+        Number of predictions.
 
     Raises:
         UsageError: No network, or data that cannot be read.
     """
     description = load_description(run)
     out = Path(out)
-    check_place(out)
     preprocess = description["preprocess"]
     if "loader" not in preprocess:
         raise UsageError(
             f"The task of {str(run)!r} was made in Python: load the network by "
             "nas_domains.load and call it."
         )
-    network = load(run, space=space)
     loader: TaskLoader = tasks.load(preprocess["loader"])
+    own = getattr(loader, "predict", None)
+    if own is not None:
+        count: int = own(load(run, space=space), source, preprocess, out, Reporter(quiet))
+        return count
+    check_place(out)
+    network = load(run, space=space)
     names, split = loader.inputs(source, preprocess)
     classes = description["classes"] or [str(i) for i in range(description["outputs"])]
     text = io.StringIO()

@@ -7,6 +7,7 @@ from torch import nn
 
 from ..core.errors import UsageError
 from ..core.objective import Objective
+from ..core.task import Task
 from .energy import energy_meter, measure_energy
 from .memory import peak_memory
 from .ort import check_ort, measure_ort_latency
@@ -20,11 +21,15 @@ METERS: dict[str, Callable[[nn.Module, tuple[int, ...]], float]] = {
 
 
 def measured(
-    network: nn.Module, input_shape: tuple[int, ...], objectives: Sequence[Objective]
+    network: nn.Module, task: Task, objectives: Sequence[Objective]
 ) -> dict[str, float]:
-    """The costs beyond the usual that objectives name, of a network as it lies."""
-    named = dict.fromkeys(o.metric for o in objectives)
-    return {name: METERS[name](network, input_shape) for name in named if name in METERS}
+    """The costs beyond the usual that objectives name, of a network as it lies.
+
+    Time and energy are those of all the passes that a usual sample takes.
+    """
+    named = dict.fromkeys(o.metric for o in objectives if o.metric in METERS)
+    found = {name: METERS[name](network, task.input_shape) for name in named}
+    return {n: v if n == "peak_memory_mb" else task.passes * v for n, v in found.items()}
 
 
 def check_meters(objectives: Sequence[Objective], device: torch.device) -> None:

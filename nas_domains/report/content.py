@@ -112,7 +112,10 @@ class Content:
     def task_metrics(self) -> list[str]:
         """The task's own metrics, in its order, as the history has them."""
         first = self.records[0].metrics if self.records else {}
-        return [name for name in first if name != "loss" and name not in COST_METRICS]
+        # Some metrics are computed on the test split alone.
+        tested = next((r.metrics for r in self.records if r.stage.startswith("test/")), {})
+        names = [*first, *(name for name in tested if name not in first)]
+        return [name for name in names if name != "loss" and name not in COST_METRICS]
 
     @cached_property
     def objectives(self) -> list[Objective]:

@@ -11,6 +11,7 @@ from ..core.objective import COST_METRICS
 from ..core.run import Run
 from ..nn.cell_space import CellSpace
 from . import curves, reproduce, words
+from .cases import case_section
 from .cell import draw_cell
 from .content import Content, Row
 from .explained import explained
@@ -40,6 +41,7 @@ def render(run: Run) -> str:
         headline=headline(content),
         table=comparison(content),
         scores=curves.test_scores(content),
+        cases=case_section(content),
         scores_scope=_scope(content),
         cells=_cells(content, palette),
         choices=_choices(content),

@@ -9,25 +9,27 @@ from .content import Content
 from .words import duration, known, several
 
 TASK_OPTIONS = ("split", "augment", "size")
-"""Options of a task's loader that the command line has."""
+"""Options of a task's loader that have names of their own on the command line."""
 
 
 def command(content: Content) -> str | None:
     """The command line that makes the same run in another directory.
 
     Returns:
-        None where there is none: a space or task made in Python, or a loader's option that the
-        command line does not have. One option a line.
+        None where there is none: a space or task made in Python. One option a line.
     """
     config = content.config
     space, options = _space(config), dict(config.get("task_options") or {})
-    if space is None or not config.get("task") or set(options) - set(TASK_OPTIONS):
+    if space is None or not config.get("task"):
         return None
     pairs = [("data", config["task"]), ("space", space), ("strategy", config["strategy"])]
     pairs += [("objective", objective) for objective in config.get("objectives") or []]
     keys = ("domain", "budget", "train_budget", "seed", "device", "precision", "randoms")
     pairs += [(key, config[key]) for key in (*keys, "train_seeds") if config.get(key) is not None]
-    pairs += list(options.items())
+    pairs += [
+        (key, value) if key in TASK_OPTIONS else ("option", f"{key}={value}")
+        for key, value in options.items()
+    ]
     if config.get("recipe"):
         fields = (f"{key}={_plain(value)}" for key, value in config["recipe"].items())
         pairs.append(("recipe", ",".join(fields)))

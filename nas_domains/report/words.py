@@ -18,6 +18,7 @@ COUNTS = {"params": "parameters", "macs": "MACs"}
 SIZES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 UNITS = {
     "accuracy": "%",
+    "hd95_mm": "mm",
     "latency_ms": "ms",
     "ort_latency_ms": "ms",
     "energy_mj": "mJ",
@@ -28,6 +29,7 @@ NAMES = {
     "auc": "AUC",
     "f1": "F1",
     "dice": "Dice",
+    "hd95_mm": "95 % Hausdorff distance",
     "latency_ms": "latency",
     "energy_mj": "energy",
     "ort_latency_ms": "ONNX Runtime latency",

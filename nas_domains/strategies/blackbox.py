@@ -93,7 +93,7 @@ class BlackBox(Strategy):
             architecture = draw(context, SEARCH, trial)
             task = context.task
             network = context.space.build(architecture, task.input_shape, task.outputs)
-            costs(network.to(context.device), task.input_shape)
+            costs(network.to(context.device), task)
             setups.append(time.perf_counter() - began)
             if cheap is not context:
                 network = context.space.build(architecture, cheap.task.input_shape, task.outputs)

@@ -220,7 +220,7 @@ class Gradient(Strategy):
         network = context.space.build(search.decode(), task.input_shape, task.outputs)
         # Measured where a limit asks for it: it costs more than all the rest of a record.
         latency = any(o.metric == "latency_ms" for o in context.objectives)
-        return costs(network.to(context.device), task.input_shape, latency=latency)
+        return costs(network.to(context.device), task, latency=latency)
 
 
 def _parameter_free(space: SearchSpace, choices: Mapping[str, Any]) -> dict[str, Any]:

@@ -88,9 +88,8 @@ class TrainEvaluator(Evaluator):
         began = time.perf_counter()
         known = self.context.history.find(f"{stage}/costs", 0)
         if known is None:
-            shape = self.context.task.input_shape
-            metrics = costs(network, shape)
-            metrics |= measured(network, shape, self.context.objectives)
+            metrics = costs(network, self.context.task)
+            metrics |= measured(network, self.context.task, self.context.objectives)
             spent = time.perf_counter() - began
             known = self.context.history.add(
                 Record(f"{stage}/costs", 0, dict(architecture), {}, metrics, spent)

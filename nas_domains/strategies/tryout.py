@@ -22,7 +22,7 @@ from ..evaluation.proxies.naswot import NasWot
 from ..evaluation.score import costs, evaluate, full_precision
 from ..evaluation.select import choose
 from ..evaluation.stream import Stream
-from ..evaluation.train import augmented, training_loss
+from ..evaluation.train import augmented, make_optimizer, training_loss
 from .base import Plan
 from .samplers.base import Observation
 from .samplers.bayes import Bayes
@@ -200,7 +200,7 @@ class TryOut:
         losses = self._train(network, steps)
         metrics = evaluate(network, task.train, context, self.judged)
         final = context.space.build(architecture, task.input_shape, task.outputs)
-        metrics |= costs(final.to(context.device), task.input_shape, latency=self.latency)
+        metrics |= costs(final.to(context.device), task, latency=self.latency)
         shares = {"parameter_free": context.space.parameter_free(architecture)}
         mean = float(np.mean(losses[steps // 3 :]))
         # A degenerate network has an infinite one, which no record holds.
@@ -210,12 +210,7 @@ class TryOut:
     def _train(self, network: nn.Module, steps: int) -> list[float]:
         """The loss of each step; all architectures see the same batches."""
         context, recipe = self.context, self.context.task.recipe
-        optimizer = torch.optim.SGD(
-            network.parameters(),
-            lr=recipe.lr,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-        )
+        optimizer = make_optimizer(recipe, network)
         losses = []
         network.train()
         for step in range(steps):

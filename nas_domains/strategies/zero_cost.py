@@ -114,8 +114,8 @@ class ZeroCost(Strategy):
         dear = any(o.metric not in (*metrics, "params", "macs") for o in context.objectives)
         if dear:
             network = evaluator.network(architecture, trial)
-            metrics |= costs(network, task.input_shape)
-            metrics |= measured(network, task.input_shape, context.objectives)
+            metrics |= costs(network, task)
+            metrics |= measured(network, task, context.objectives)
         # Limits on counted costs are kept by the proposals.
         if not dear or context.allows(metrics):
             found = evaluator(architecture, UNTRAINED, trial=trial)

@@ -1,12 +1,12 @@
 """The space ``mobilenet``: networks like MobileNetV3, in a supernet of elastic layers."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ..core.architecture import Architecture, Option
 from ..core.errors import UsageError
 from ..core.limit import CostTable
+from ..core.numbers import Numbers, numbers_of, odd, one_of, options_of
 from ..core.space import Choice, SearchSpace
 from ..nn.elastic.network import ElasticNetwork, Sizes
 from ..nn.mobile import (
@@ -120,10 +120,6 @@ def _block_choices(stage: str, block: int, config: Mapping[str, Any]) -> list[Ch
     ]
 
 
-Numbers = str | float | Sequence[float]
-"""One number, several, or a text of several such as "3-5-7"."""
-
-
 def mobilenet(
     channels: Numbers = "16-24-40",
     strides: Numbers = "1-2-2",
@@ -156,58 +152,21 @@ def mobilenet(
             that are not one for each stage.
     """
     config: dict[str, Any] = {
-        "channels": _numbers("channels", channels),
-        "strides": _numbers("strides", strides),
-        "widths": _options("widths", widths, fractions=True),
-        "depths": _options("depths", depths),
-        "expansions": _options("expansions", expansions),
-        "kernels": _options("kernels", kernels),
-        "stem": _one("stem", stem),
-        "stem_stride": _one("stem_stride", stem_stride),
-        "head": _one("head", head),
+        "channels": numbers_of("mobilenet", "channels", channels),
+        "strides": numbers_of("mobilenet", "strides", strides),
+        "widths": options_of("mobilenet", "widths", widths, fractions=True),
+        "depths": options_of("mobilenet", "depths", depths),
+        "expansions": options_of("mobilenet", "expansions", expansions),
+        "kernels": options_of("mobilenet", "kernels", kernels),
+        "stem": one_of("mobilenet", "stem", stem),
+        "stem_stride": one_of("mobilenet", "stem_stride", stem_stride),
+        "head": one_of("mobilenet", "head", head),
     }
     if len(config["strides"]) != len(config["channels"]):
         raise UsageError(
             f"strides={strides} of the space 'mobilenet' must be {len(config['channels'])} "
             "numbers, one for each of channels."
         )
-    even = [kernel for kernel in config["kernels"] if kernel % 2 == 0]
-    if even:
-        raise UsageError(f"kernels={even[0]} of the space 'mobilenet' has no centre: make it odd.")
+    odd("mobilenet", "kernels", config["kernels"])
     return MobileNet(config)
 
-
-def _numbers(name: str, given: Numbers, fractions: bool = False) -> list[Any]:
-    parts: Sequence[Any] = [given] if isinstance(given, int | float) else given
-    if isinstance(given, str):
-        parts = given.split("-")
-    numbers: list[Any] = []
-    for part in parts:
-        try:
-            number = float(part)
-        except (TypeError, ValueError):
-            number = math.nan
-        whole = number.is_integer()
-        if not 0 < number < math.inf or not (whole or fractions) or isinstance(part, bool):
-            kind = "numbers" if fractions else "whole numbers"
-            raise UsageError(
-                f"{name}={given!r} of the space 'mobilenet' must be {kind} > 0, such as 2 or 2-3."
-            )
-        numbers.append(int(number) if whole else number)
-    if not numbers:
-        raise UsageError(f"{name} of the space 'mobilenet' is empty: name at least one number.")
-    return numbers
-
-
-def _options(name: str, given: Numbers, fractions: bool = False) -> list[Any]:
-    numbers = sorted(_numbers(name, given, fractions))
-    if len(set(numbers)) < len(numbers):
-        raise UsageError(f"{name}={given!r} of the space 'mobilenet' names a number twice.")
-    return numbers
-
-
-def _one(name: str, given: int) -> int:
-    numbers = _numbers(name, given)
-    if len(numbers) != 1:
-        raise UsageError(f"{name}={given!r} of the space 'mobilenet' must be one number.")
-    return int(numbers[0])

@@ -12,7 +12,7 @@ from ..core.errors import UsageError
 from ..core.limit import CostTable
 from ..core.space import Choice
 from ..hardware.cost_table import EdgeCosts, edge_costs
-from ..nn.candidates import DARTS, NASBENCH201
+from ..nn.candidates import DARTS, NASBENCH201, check_dims
 from ..nn.cell import CellNetwork, Design, Edge, darts_network, staged_network
 from ..nn.cell_space import CellSpace
 
@@ -26,7 +26,7 @@ class Darts(CellSpace):
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        design = Design(inputs=2, nodes=4, concat=True)
+        design = Design(inputs=2, nodes=4, concat=True, dims=config.get("dims", 2))
         operations = tuple(name for name in DARTS if name != "none")
         choices = []
         for kind in ("normal", "reduce"):
@@ -107,7 +107,7 @@ class NasBench201(CellSpace):
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        design = Design(inputs=1, nodes=3, concat=False)
+        design = Design(inputs=1, nodes=3, concat=False, dims=config.get("dims", 2))
         choices = [Choice(f"{i}->{j}", tuple(NASBENCH201)) for i, j in design.edges]
         super().__init__("nasbench201", choices, design, NASBENCH201, ("cell",), config)
 
@@ -171,6 +171,7 @@ def darts(
     channels: int = 16,
     supernet_cells: int | None = None,
     supernet_channels: int | None = None,
+    dims: int = 2,
 ) -> Darts:
     """The DARTS space.
 
@@ -180,8 +181,12 @@ def darts(
         channels: Channels of a node in the first cells.
         supernet_cells: Cells of the supernet; ``cells`` where None.
         supernet_channels: Channels of the supernet; ``channels`` where None.
+        dims: Spatial dimensions of the data: 2 for images, 3 for volumes.
+
+    Raises:
+        UsageError: Other dimensions.
     """
-    return Darts(_sizes(cells, channels, supernet_cells, supernet_channels))
+    return Darts(_sizes(cells, channels, supernet_cells, supernet_channels, dims))
 
 
 def nasbench201(
@@ -189,6 +194,7 @@ def nasbench201(
     channels: int = 16,
     supernet_cells: int | None = None,
     supernet_channels: int | None = None,
+    dims: int = 2,
 ) -> NasBench201:
     """The NAS-Bench-201 space.
 
@@ -197,16 +203,28 @@ def nasbench201(
         channels: Channels of the first stage.
         supernet_cells: Cells a stage of the supernet; ``cells`` where None.
         supernet_channels: Channels of the supernet; ``channels`` where None.
+        dims: Spatial dimensions of the data: 2 for images, 3 for volumes.
+
+    Raises:
+        UsageError: Other dimensions.
     """
-    return NasBench201(_sizes(cells, channels, supernet_cells, supernet_channels))
+    return NasBench201(_sizes(cells, channels, supernet_cells, supernet_channels, dims))
 
 
 def _sizes(
-    cells: int, channels: int, supernet_cells: int | None, supernet_channels: int | None
+    cells: int,
+    channels: int,
+    supernet_cells: int | None,
+    supernet_channels: int | None,
+    dims: int,
 ) -> dict[str, int]:
+    check_dims(dims)
+    # Spaces of images were there before dims was: their fingerprints stay.
+    extra = {} if dims == 2 else {"dims": dims}
     return {
         "cells": cells,
         "channels": channels,
         "supernet_cells": cells if supernet_cells is None else supernet_cells,
         "supernet_channels": channels if supernet_channels is None else supernet_channels,
+        **extra,
     }

@@ -1,5 +1,6 @@
 """Costs that objectives name: ONNX Runtime's latency, peak memory, energy."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +121,10 @@ def test_a_search_for_energy_without_counters_is_refused_before_it_begins(tmp_pa
 
 def test_only_what_is_named_is_measured_and_said_how() -> None:
     objectives = parse_objectives(["accuracy", "peak_memory_mb<=9"], ["accuracy"])
-    network = nn.Linear(4, 2)
-    assert set(measured(network, (4,), objectives)) == {"peak_memory_mb"}
-    assert measured(network, (4,), objectives[:1]) == {}
+    task = make_task()
+    network = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(task.input_shape), 2))
+    assert set(measured(network, task, objectives)) == {"peak_memory_mb"}
+    assert measured(network, task, objectives[:1]) == {}
     words = how_measured(objectives, "cpu")
     assert set(words) == {"latency_ms", "peak_memory_mb"} and "thread" in words["latency_ms"]
     every = parse_objectives(["accuracy", *METERS], ["accuracy"])

@@ -1,0 +1,92 @@
+"""Splits of labelled volumes that differ in size, prepared once and kept in memory."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..core.seeds import derive
+from .decathlon import Case
+
+CACHE_BYTES = 4 << 30
+"""Prepared volumes of one split that are kept in memory; others are read each time."""
+
+Prepare = Callable[[Case], tuple[Tensor, Tensor]]
+"""A case -> x float32 [C, ...] and class numbers y uint8 [...], the same each time."""
+
+
+class Patcher(Protocol):
+    """Cuts patches of one shape."""
+
+    def fixed(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The same patch of (x [C, ...], y [...]) each time."""
+        ...
+
+    def draw(self, x: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """A patch at random, changed at random, from the seed only."""
+        ...
+
+
+class Volumes:
+    """A split of volumes; satisfies :class:`nas_domains.core.task.Split`.
+
+    Args:
+        cases: Where the volumes lie.
+        prepare: Reads a case and brings it to the form that networks take.
+        patcher: Cuts the patches of training.
+        cache_bytes: Memory for prepared volumes; the first ones are kept.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        prepare: Prepare,
+        patcher: Patcher,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        self.cases = list(cases)
+        self.prepare, self.patcher = prepare, patcher
+        self.room = cache_bytes
+        self._kept: dict[int, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the cases."""
+        return [case.name for case in self.cases]
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: int, /) -> tuple[Tensor, Tensor]:
+        """The whole volume x float32 [C, ...] and its classes y int64 [...]."""
+        x, y = self._whole(index)
+        return x, y.long()
+
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """A fixed patch of each: x float32 [B, C, ...] and y int64 [B, ...]."""
+        return _stack([self.patcher.fixed(*self._whole(i)) for i in indices])
+
+    def draw(self, indices: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A patch of each at random, from the generator only; see :meth:`batch`."""
+        start = int(torch.randint(2**62, (), generator=generator))
+        return _stack(
+            [self.patcher.draw(*self._whole(i), derive(start, n)) for n, i in enumerate(indices)]
+        )
+
+    def _whole(self, index: int) -> tuple[Tensor, Tensor]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"Sample {index} of {len(self)}")
+        index %= len(self)
+        if index in self._kept:
+            return self._kept[index]
+        x, y = self.prepare(self.cases[index])
+        size = x.numel() * x.element_size() + y.numel() * y.element_size()
+        if size <= self.room:
+            self.room -= size
+            self._kept[index] = x, y
+        return x, y
+
+
+def _stack(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    return torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs]).long()

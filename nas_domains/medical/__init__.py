@@ -1,0 +1,36 @@
+"""Medical imaging with MONAI: segmentation and classification in 2D and 3D, by name."""
+
+from ..core import registry as _registry
+
+_NEEDS = ("monai", "nibabel")
+
+_registry.spaces.register(
+    "unet",
+    "nas_domains.medical.spaces:unet",
+    "U-Nets of MONAI blocks: levels, widths, kernels, norm, gates, ... (2D and 3D)",
+    domain="medical",
+    extra="medical",
+    needs=_NEEDS,
+)
+
+for _name, _summary in (
+    ("decathlon", "a folder of the Medical Segmentation Decathlon: dataset.json and NIfTI files"),
+    ("medmnist", "a MedMNIST .npz file of images or volumes, with --domain medical"),
+):
+    _registry.tasks.register(
+        _name,
+        f"nas_domains.medical.tasks:{_name}",
+        _summary,
+        domain="medical",
+        extra="medical",
+        needs=_NEEDS,
+    )
+
+_registry.baselines.register(
+    "medical",
+    "nas_domains.medical.baselines:baselines",
+    "UNet, SegResNet, DynUNet; a ResNet-18 of quarter width",
+    domain="medical",
+    extra="medical",
+    needs=_NEEDS,
+)

@@ -1,0 +1,102 @@
+"""The options of medical tasks, read from text."""
+
+import math
+from collections.abc import Collection, Sequence
+
+from ..core.errors import UsageError
+
+
+def check_known(task: str, known: Sequence[str], given: Collection[str]) -> None:
+    """Refuses options that a task does not have.
+
+    Raises:
+        UsageError: Such an option.
+    """
+    for option in given:
+        if option not in known:
+            raise UsageError(
+                f"The task {task!r} has no option {option!r}: known are {', '.join(known)}."
+            )
+
+
+def whole_number(name: str, given: object) -> int:
+    """A whole number from 0 on.
+
+    Raises:
+        UsageError: Anything else.
+    """
+    text = str(given)
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"{name}={given!r} must be a whole number from 0 on.")
+    return int(text)
+
+
+def yes(name: str, given: object) -> bool:
+    """Whether an option says yes.
+
+    Raises:
+        UsageError: Neither yes nor no.
+    """
+    words = {"yes": True, "true": True, "no": False, "false": False}
+    if str(given).lower() not in words:
+        raise UsageError(f"{name}={given!r} must be yes or no.")
+    return words[str(given).lower()]
+
+
+def share_of(name: str, given: object) -> float:
+    """A share above 0 and up to 1.
+
+    Raises:
+        UsageError: Anything else.
+    """
+    share = _number(given)
+    if not 0 < share <= 1:
+        raise UsageError(f"{name}={given!r} must be a share above 0 and up to 1, such as 0.25.")
+    return share
+
+
+def folds_of(given: object) -> tuple[int, int] | None:
+    """Reads "1/5" as (1, 5); None stays None.
+
+    Raises:
+        UsageError: Anything else.
+    """
+    if given is None:
+        return None
+    which, _, of = str(given).partition("/")
+    if not (which.isascii() and which.isdigit() and of.isascii() and of.isdigit()):
+        raise UsageError(f"fold={given!r} is not understood: write 1/5 for the first of five.")
+    if int(of) < 2 or not 1 <= int(which) <= int(of):
+        raise UsageError(f"fold={given!r} does not exist: the folds of 5 are 1/5 to 5/5.")
+    return int(which), int(of)
+
+
+def sides_of(name: str, given: object) -> tuple[int, ...]:
+    """Reads "32x48x32", multiples of 8.
+
+    Raises:
+        UsageError: Anything else.
+    """
+    sides = [_number(part) for part in str(given).lower().split("x")]
+    if len(sides) != 3 or not all(side > 0 and side % 8 == 0 for side in sides):
+        raise UsageError(f"{name}={given!r} must be three multiples of 8, such as 32x48x32.")
+    return tuple(int(side) for side in sides)
+
+
+def spacing_of(given: object) -> tuple[float, ...]:
+    """Reads "1x1x2.5", in millimetres.
+
+    Raises:
+        UsageError: Anything else.
+    """
+    sides = [_number(part) for part in str(given).lower().split("x")]
+    if len(sides) != 3 or not all(0 < side < math.inf for side in sides):
+        raise UsageError(f"spacing={given!r} must be three lengths in mm, such as 1x1x2.5.")
+    return tuple(sides)
+
+
+def _number(given: object) -> float:
+    try:
+        return float(str(given))
+    except ValueError:
+        return math.nan

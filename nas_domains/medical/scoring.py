@@ -1,0 +1,159 @@
+"""How a segmentation is learned, computed on whole volumes, and scored, by MONAI's functions."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from monai.inferers import sliding_window_inference
+from monai.losses import DiceCELoss
+from monai.metrics import compute_dice, compute_hausdorff_distance
+from torch import Tensor, nn
+from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
+
+from ..core.errors import UsageError
+
+STEP = 8
+"""Sides are padded to multiples of this, which the hand-made networks need."""
+
+
+class DiceCE:
+    """Dice loss plus cross-entropy (Isensee et al. 2021, nnU-Net), equally weighted.
+
+    The Dice is that of the whole batch, so that a class which one patch lacks is no division by
+    zero. Outputs of deep supervision [B, S, K, ...] weigh 1, 1/2, 1/4, ... of their sum.
+    """
+
+    def __init__(self) -> None:
+        self.loss = DiceCELoss(to_onehot_y=True, softmax=True, batch=True)
+
+    def __call__(self, output: Tensor, y: Tensor) -> Tensor:
+        """The loss of output [B, K, ...] and classes y int64 [B, ...]."""
+        outputs = output.unbind(1) if output.dim() == y.dim() + 2 else (output,)
+        weights = [0.5**i for i in range(len(outputs))]
+        parts = [w * self.loss(o, y[:, None]) for w, o in zip(weights, outputs, strict=True)]
+        total: Tensor = torch.stack(parts).sum() / sum(weights)
+        return total
+
+
+class _CaseMetric(Metric):
+    """Keeps a value for each case and each class save the background."""
+
+    full_state_update = False
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.values: list[Tensor]
+        self.add_state("values", default=[], dist_reduce_fx="cat")
+
+    def update(self, output: Tensor, y: Tensor) -> None:
+        """Takes scores [B, K, ...] and classes [B, ...]."""
+        predicted = self._one_hot(output.argmax(1))
+        self.values.append(self._score(predicted, self._one_hot(y)))
+
+    def _score(self, predicted: Tensor, truth: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _one_hot(self, y: Tensor) -> Tensor:
+        return nn.functional.one_hot(y, self.classes).movedim(-1, 1)
+
+    def each(self) -> Tensor:
+        """[N, K - 1]: NaN where a case has none of a class."""
+        return dim_zero_cat(self.values)
+
+    def compute(self) -> Tensor:
+        """The mean over cases and classes that are present."""
+        return self.each().nanmean()
+
+
+class Dice(_CaseMetric):
+    """Mean Dice over foreground classes and cases; a class that a case lacks does not count."""
+
+    higher_is_better = True
+
+    def _score(self, predicted: Tensor, truth: Tensor) -> Tensor:
+        found: Tensor = compute_dice(predicted, truth, include_background=False)
+        return found.float()
+
+
+class HD95(_CaseMetric):
+    """Mean 95 % Hausdorff distance in millimetres over foreground classes and cases.
+
+    A class of which nothing was found is as far off as the volume is long; one that a case lacks
+    does not count.
+
+    Args:
+        classes: Number of classes, the background among them.
+        spacing: Millimetres of a voxel's sides.
+    """
+
+    higher_is_better = False
+
+    def __init__(self, classes: int, spacing: Sequence[float]) -> None:
+        super().__init__(classes)
+        self.spacing = tuple(spacing)
+
+    def _score(self, predicted: Tensor, truth: Tensor) -> Tensor:
+        found: Tensor = compute_hausdorff_distance(
+            predicted, truth, include_background=False, percentile=95, spacing=self.spacing
+        ).float()
+        sides = [n * s for n, s in zip(truth.shape[2:], self.spacing, strict=True)]
+        present = truth[:, 1:].flatten(2).any(2)
+        missed = ~predicted[:, 1:].flatten(2).any(2)
+        found = found.masked_fill(present & missed, math.hypot(*sides))
+        return found.masked_fill(~present, math.nan)
+
+
+@dataclass(frozen=True)
+class WholeVolume:
+    """Runs a network over a whole volume: at once where it is small, else in windows.
+
+    Attributes:
+        window: Sides of a window.
+        most: Voxels of a volume that go through at once.
+    """
+
+    window: tuple[int, ...]
+    most: int
+
+    def __call__(self, network: nn.Module, x: Tensor) -> Tensor:
+        """x [1, C, ...] -> scores [1, K, ...].
+
+        Raises:
+            UsageError: The network does not give a score for each voxel.
+        """
+        sides = x.shape[2:]
+        if math.prod(map(padded, sides)) <= self.most:
+            by = [padded(side) - side for side in sides]
+            around = [n for extra in reversed(by) for n in (extra // 2, extra - extra // 2)]
+            # The edge goes on, as in patches that are larger than their volume.
+            output: Any = network(nn.functional.pad(x, around, mode="replicate"))
+            if output.shape[2:] != tuple(map(padded, sides)):
+                raise UsageError(
+                    f"The network returns {tuple(output.shape)} for an input of "
+                    f"{tuple(x.shape)}: a segmentation asks for a class for each voxel."
+                )
+            inside = (slice(n // 2, n // 2 + side) for n, side in zip(by, sides, strict=True))
+            return output[(slice(None), slice(None), *inside)]  # type: ignore[no-any-return]
+        output = sliding_window_inference(
+            x, self.window, 1, network, overlap=0.5, mode="gaussian", padding_mode="replicate"
+        )
+        return output  # type: ignore[no-any-return]
+
+    def passes(self, sides: Sequence[int]) -> int:
+        """How many windows a volume takes."""
+        if math.prod(map(padded, sides)) <= self.most:
+            return 1
+        steps = (max(1, window // 2) for window in self.window)
+        return math.prod(
+            1 + max(0, math.ceil((side - window) / step))
+            for side, window, step in zip(sides, self.window, steps, strict=True)
+        )
+
+
+def padded(side: int) -> int:
+    """The multiple of :data:`STEP` that a side is padded to."""
+    return -(-side // STEP) * STEP

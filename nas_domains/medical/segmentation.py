@@ -1,0 +1,142 @@
+"""The task of segmenting the volumes of a decathlon folder."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import UsageError
+from ..core.task import Recipe, Task
+from ..data.decathlon import Case, Decathlon, read_decathlon
+from ..data.rule import SplitRule
+from ..data.volumes import Volumes
+from .cases import Divided, divide
+from .fingerprint import CaseFacts, Fingerprint, batch_of, examine, patch_of, whole_sides
+from .options import folds_of, share_of, sides_of, spacing_of, whole_number, yes
+from .pictures import draw_cases
+from .scoring import HD95, Dice, DiceCE, WholeVolume
+from .transforms import Patches, Preparation, parse_augment
+
+AUGMENT = "affine,flip,intensity"
+RECIPE = Recipe(
+    batch_size=4, optimizer="adamw", lr=3e-3, weight_decay=1e-2, warmup=0.05, epochs=100
+)
+
+
+def segmentation(source: str, options: Mapping[str, Any]) -> Task:
+    """Reads a segmentation task; see :meth:`nas_domains.medical.tasks.Segmentation.load`."""
+    seed = whole_number("seed", options.get("seed", 0))
+    augment = parse_augment(options.get("augment", AUGMENT))
+    skip = yes("skip_bad", options.get("skip_bad", "no"))
+    rule, fold = SplitRule.parse(options.get("split")), folds_of(options.get("fold"))
+    labelled = share_of("labelled", options.get("labelled", 1))
+    patch = None if options.get("patch") is None else sides_of("patch", options["patch"])
+    asked = None if options.get("spacing") is None else spacing_of(options["spacing"])
+    # All options are checked by now: reading the cases takes longest.
+    about = read_decathlon(source)
+    facts, skipped = _examine(about, skip)
+    divided = divide(
+        source,
+        [case for case in about.training if case in facts],
+        [case for case in about.test if case in facts],
+        rule=rule,
+        fold=fold,
+        labelled=labelled,
+        seed=seed,
+    )
+    _check_classes(source, about, divided, facts)
+    print_of = Fingerprint([facts[case] for case in divided.train], about)
+    return _task(about, divided, print_of, asked or print_of.spacing, patch, augment, skipped)
+
+
+def _examine(about: Decathlon, skip: bool) -> tuple[dict[Case, CaseFacts], list[str]]:
+    """Reads every case once; a bad one is an error, or is listed where it may be skipped."""
+    facts: dict[Case, CaseFacts] = {}
+    skipped = []
+    for case in (*about.training, *about.test):
+        try:
+            facts[case] = examine(case, about)
+        except UsageError as error:
+            if not skip:
+                raise UsageError(
+                    f"{str(error).rstrip('.')}, or leave bad cases out by --option skip_bad=yes."
+                ) from None
+            skipped.append(str(error))
+    return facts, skipped
+
+
+def _check_classes(
+    source: str, about: Decathlon, divided: Divided, facts: Mapping[Case, CaseFacts]
+) -> None:
+    """Each class must be seen in training and once in validation, or there is nothing to score."""
+    for name, cases in (("train", divided.train), ("val", divided.val)):
+        volumes = np.array([facts[case].volumes for case in cases]).sum(0)
+        for number, label in enumerate(about.classes):
+            if volumes[number] == 0:
+                raise UsageError(
+                    f"No case of the {name} split of {source!r} has the class {label!r}: change "
+                    "split, fold or seed, or take the class out of dataset.json."
+                )
+
+
+def _task(
+    about: Decathlon,
+    divided: Divided,
+    print_of: Fingerprint,
+    spacing: tuple[float, ...],
+    asked: tuple[int, ...] | None,
+    augment: Sequence[str],
+    skipped: Sequence[str],
+) -> Task:
+    usual = np.median(print_of.sides(spacing), 0).tolist()
+    patch = asked or patch_of(usual)
+    whole = whole_sides(usual, patch)
+    # Volumes up to twice the usual size go through at once; others, and all where the usual one
+    # is too large, in windows.
+    most = 2 * int(np.prod(whole)) if whole is not None else 0
+    infer = WholeVolume(window=patch, most=most)
+    preprocess = {
+        "loader": "decathlon",
+        "modalities": list(about.modalities),
+        "values": list(about.values),
+        "spacing": list(spacing),
+        "intensity": print_of.intensity(),
+        "window": list(patch),
+        "most": most,
+    }
+    classes = len(about.classes)
+    prepare = Preparation(preprocess)
+    splits = {
+        name: Volumes(cases, prepare, Patches(patch, classes, augment))
+        for name, cases in divided.splits.items()
+    }
+    recipe = {"batch_size": min(batch_of(patch), len(divided.train))}
+    notes = [*print_of.notes(spacing), *divided.notes, _patch_note(patch, recipe["batch_size"])]
+    notes += [f"Left out: {why}" for why in skipped]
+    task = Task(
+        name=about.name,
+        domain="medical",
+        train=splits["train"],
+        val=splits["val"],
+        test=splits["test"],
+        input_shape=(len(about.modalities), *(patch if whole is None else whole)),
+        outputs=classes,
+        loss=DiceCE(),
+        metrics={"dice": Dice(classes)},
+        final_metrics={"hd95_mm": HD95(classes, spacing)},
+        classes=about.classes,
+        recipe=RECIPE,
+        preprocess=preprocess,
+        notes=tuple(notes),
+        space="unet",
+        infer=infer,
+        passes=infer.passes([round(side) for side in usual]),
+        illustrate=partial(draw_cases, splits["test"], infer, about.classes),
+    )
+    return task.with_recipe(**recipe)
+
+
+def _patch_note(patch: Sequence[int], batch: int) -> str:
+    sides = "x".join(map(str, patch))
+    return f"Patches of {sides} voxels, {batch} a step, each around a class drawn at random."

@@ -1,0 +1,168 @@
+"""A whole run on volumes: search, comparison, report, masks; and going on after a stop."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+import nas_domains as nd
+from nas_domains.cli import main
+from nas_domains.core.errors import UsageError
+from nas_domains.evaluation.train import fresh, train
+from nas_domains.export.formats import TOLERANCE, export
+from nas_domains.export.predict import predict
+from tests.conftest import SHARED, needs_shared
+from tests.make import make_context, stopped_after
+from tests.medical.make import write_folder
+
+SPACE = "unet:channels=4-6-8,depths=2-3"
+
+
+@pytest.fixture(scope="module")
+def run(balls, tmp_path_factory):
+    """The run of a tiny search."""
+    return nd.search(
+        SPACE,
+        str(balls),
+        out=tmp_path_factory.mktemp("run") / "balls",
+        strategy="random",
+        budget="trials=2,epochs=1",
+        train_budget="epochs=2",
+        randoms=1,
+        recipe={"batch_size": 2},
+        quiet=True,
+    )
+
+
+def test_the_result_compares_all_networks(run):
+    result = run.result
+    assert set(result["baselines"]) == {"unet", "segresnet", "dynunet"}
+    for metrics in (result["best"]["metrics"], *result["baselines"].values()):
+        assert 0 <= metrics["dice"] <= 1 and metrics["hd95_mm"] >= 0
+        assert metrics["params"] > 0 and metrics["latency_ms"] > 0
+    losses = [r.detail["train_loss"] for r in run.history.of("train/unet/0")]
+    assert losses[-1] < losses[0], "nothing was learnt"
+    assert run.config["classes"] == ["background", "class1", "class2"]
+
+
+def test_the_report_shows_cases_pairs_and_pictures(run):
+    page = (run.path / "report.html").read_text()
+    assert "Test cases of the winner, worst first" in page
+    assert "ball_10" in page and "Dice, class1" in page and "Hausdorff distance" in page
+    assert "Winner minus segresnet" in page and "paired over 2 cases" in page
+    assert page.count("data:image/png;base64,") == 2
+    assert "voxels" in page and "http://" not in page.replace("http://www.w3.org", "")
+    record = run.history.find("test/winner/0", 0)
+    dice = np.array(record.detail["samples"]["dice"], float)
+    assert dice.shape == (2, 2)
+    assert np.nanmean(dice) == pytest.approx(record.metrics["dice"], abs=1e-6)
+
+
+def test_masks_lie_where_their_images_lie(run, tmp_path):
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[0, 1], affine[1, 2], affine[3, 3] = -1.5, 2.0, 1.0, 1.0
+    affine[:3, 3] = 7, -8, 9
+    folder = write_folder(tmp_path / "new", 2, affine=affine) / "imagesTr"
+    assert predict(run.path, str(folder), tmp_path / "masks", quiet=True) == 2
+    for path in sorted(folder.iterdir()):
+        image, mask = (nibabel.load(p) for p in (path, tmp_path / "masks" / path.name))
+        assert mask.shape == image.shape and mask.get_data_dtype() == np.uint8
+        np.testing.assert_allclose(mask.affine, image.affine, atol=1e-6)
+        assert set(np.unique(mask.dataobj)) <= {0, 1, 2}
+
+
+def test_a_mask_is_what_the_test_scored(run, balls, tmp_path):
+    """Reading, preparing, restoring and writing leave the classes of the volume as they are."""
+    path = balls / "imagesTr" / "ball_10.nii.gz"
+    predict(run.path, str(path), tmp_path / "masks", quiet=True)
+    mask = np.asarray(nibabel.load(tmp_path / "masks" / path.name).dataobj)
+    truth = np.asarray(nibabel.load(balls / "labelsTr" / path.name).dataobj)
+    scored = run.history.find("test/winner/0", 0).detail["samples"]
+    for number, expected in enumerate(scored["dice"][scored["names"].index("ball_10")], 1):
+        a, b = mask == number, truth == number
+        assert 2 * (a & b).sum() / (a.sum() + b.sum()) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "said"),
+    [
+        ("none", "masks", "No such file"),
+        ("", "masks", "holds no NIfTI"),
+        ("a.nii.gz", "masks", "empty file"),
+        ("a.txt", "masks", "by its ending"),
+        ("a.nii.gz", "p.csv", "--out masks/"),
+    ],
+)
+def test_bad_scans(run, tmp_path, source, out, said):
+    (tmp_path / "in").mkdir()
+    for name in ("a.nii.gz", "a.txt") if source else ():
+        (tmp_path / "in" / name).touch()
+    with pytest.raises(UsageError) as caught:
+        predict(run.path, str(tmp_path / "in" / source), tmp_path / out, quiet=True)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert not list(tmp_path.rglob("*.part")) and not (tmp_path / out).exists()
+
+
+@pytest.mark.parametrize("space", ["darts:cells=2,channels=4", "unet"])
+def test_a_space_that_does_not_fit_is_refused(balls, tmp_path, space):
+    task = str(balls) if space != "unet" else "digits"
+    with pytest.raises(UsageError, match="--space|2 dimensions"):
+        nd.search(space, task, out=tmp_path / "run", strategy="random", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_training_that_was_stopped_ends_in_the_same_bits(balls, tmp_path):
+    task = nd.load_task(str(balls)).with_recipe(batch_size=3)
+    space = nd.load_space(SPACE)
+    weights = []
+    for place in ("whole", "stopped"):
+        (tmp_path / place).mkdir()
+        context = make_context(tmp_path / place, space, task)
+
+        def go_on(context=context):
+            fresh(context, "train")
+            network = space.build(space.sample(1)[0], task.input_shape, task.outputs)
+            options = {"stage": "s", "epochs": 2, "architecture": None, "order": "o"}
+            return train(network, context, **options)[0].state_dict()
+
+        if place == "stopped":
+            with stopped_after(2):
+                go_on()
+        weights.append(go_on())
+    assert all(torch.equal(a, b) for a, b in zip(*(w.values() for w in weights), strict=True))
+
+
+@pytest.mark.slow
+def test_the_network_is_exported(run, tmp_path):
+    path, difference = export(run.path, "torch", tmp_path / "model.pt2")
+    assert path.stat().st_size > 0 and difference <= TOLERANCE
+
+
+@needs_shared
+def test_hippocampus_from_the_command_line(tmp_path, monkeypatch, capsys):
+    """Ten real cases, one short training: it runs, and says what it found."""
+    source = SHARED / "data" / "Task04_Hippocampus"
+    data = tmp_path / "Task04_Hippocampus"
+    names = sorted(p.name for p in (source / "imagesTr").iterdir())[:10]
+    for kind in ("imagesTr", "labelsTr"):
+        (data / kind).mkdir(parents=True)
+        for name in names:
+            shutil.copy(source / kind / name, data / kind / name)
+    shutil.copy(source / "dataset.json", data)
+    out = tmp_path / "run"
+    asked = ["search", "--domain", "medical", "--data", str(data), "--out", str(out), "--quiet"]
+    asked += ["--budget", "trials=1,epochs=1", "--train-budget", "epochs=1", "--no-validate"]
+    asked += ["--space", SPACE, "--strategy", "random", "--option", "skip_bad=yes"]
+    monkeypatch.setattr(sys, "argv", ["nas-domains", *asked])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert not stop.value.code
+    assert "dice" in capsys.readouterr().out
+    notes = nd.Run.open(out).config["notes"]
+    # The index names 110 cases that were not copied: each is listed, and none is used.
+    assert sum(note.startswith("Left out: ") for note in notes) == 110
+    assert Path(out / "report.html").is_file()
