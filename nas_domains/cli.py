@@ -59,6 +59,10 @@ def search(
     split: Annotated[str | None, typer.Option(help="How to split, e.g. val=0.1,test=0.2.")] = None,
     augment: Annotated[str | None, typer.Option(help="shift,flip,cutout or none.")] = None,
     size: Annotated[str | None, typer.Option(help="Side of image files, e.g. 64.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="Of the data's loader, e.g. test=dev.tsv; may be repeated."),
+    ] = None,
     recipe: Annotated[str | None, typer.Option(help="E.g. lr=0.1,batch_size=32.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that train what is proposed.")] = 1,
     storage: Annotated[
@@ -71,7 +75,7 @@ def search(
     quiet: Annotated[bool, typer.Option(help="Show no progress.")] = False,
 ) -> None:
     """Searches a network for data, trains it, and compares it with random and hand-made ones."""
-    options = {"split": split, "augment": augment, "size": size}
+    options = {"split": split, "augment": augment, "size": size, **_parse_options(option or [])}
     with _stoppable(out):
         from .compose import search as run_search
 
@@ -135,7 +139,7 @@ def predict(
 @app.command()
 def export(
     run: RunPath,
-    format: Annotated[str, typer.Option(help="onnx or torch.")] = "onnx",
+    format: Annotated[str, typer.Option(help="onnx, torch, or transformers.")] = "onnx",
     out: Annotated[Path | None, typer.Option(help="The file to write.")] = None,
 ) -> None:
     """Exports the network of a run and checks the file against PyTorch."""
@@ -220,6 +224,16 @@ def _parse_recipe(text: str | None) -> dict[str, Any]:
         raise UsageError(
             f"--recipe {text!r} is not NAME=VALUE,...: write lr=0.1,epochs=50."
         ) from None
+
+
+def _parse_options(given: list[str]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not value or not name.isidentifier() or name in options:
+            raise UsageError(f"--option {text!r} is not one NAME=VALUE: write test=dev.tsv.")
+        options[name] = value
+    return options
 
 
 def _show(run: Any) -> None:

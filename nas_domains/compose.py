@@ -10,6 +10,7 @@ import torch
 
 from .core.errors import UsageError
 from .core.files import plain
+from .core.pretrained import PretrainedSpace
 from .core.progress import Reporter
 from .core.registry import spaces
 from .core.run import REPORT, Run
@@ -92,6 +93,8 @@ def search(
     if storage is not None:
         open_storage(storage).engine.dispose()
     made_space = load_space(space) if isinstance(space, str) else space_of(space)
+    if isinstance(made_space, PretrainedSpace) and isinstance(task, str):
+        task_options = plain(made_space.task_options) | task_options
     loaded = _load(task, domain, task_options)
     resolved = resolve_device(device)
     reporter = Reporter(quiet)

@@ -24,6 +24,8 @@ from .timing import seconds_per_epoch
 from .train import fresh, train
 
 WINNER = "winner"
+MOST_PREDICTIONS = 2000
+"""Samples of a test split up to which the record keeps each network's predictions."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,12 @@ def _train_row(context: Context, row: Row, stage: str, epochs: int, seed: int, b
         order=order,
     )
     began = time.perf_counter()
-    metrics = evaluate(network, task.test, context) | costs(network, task.input_shape)
+    # With what each sample was taken for, rows can be compared pair by pair.
+    predicted: list[int] | None = None
+    if task.classes and len(task.test) <= MOST_PREDICTIONS:
+        predicted = []
+    metrics = evaluate(network, task.test, context, predicted=predicted)
+    metrics |= costs(network, task.input_shape)
     if row.name == WINNER and _leads(context, chosen, seed):
         save_network(best, context, network, row.architecture)
     spent = sum(r.seconds for r in context.history.of(f"train/{stage}"))
@@ -103,7 +110,8 @@ def _train_row(context: Context, row: Row, stage: str, epochs: int, seed: int, b
             fidelity={"epochs": epochs},
             metrics=metrics,
             seconds=time.perf_counter() - began,
-            detail={"validation": chosen, "train_seconds": spent},
+            detail={"validation": chosen, "train_seconds": spent}
+            | ({"predicted": predicted} if predicted is not None else {}),
         )
     )
     (context.checkpoints / f"train/{stage}.safetensors").unlink(missing_ok=True)
@@ -154,7 +162,7 @@ def summarise(context: Context, rows: list[Row], seeds: int) -> dict[str, Any]:
     means = {name: _mean(metrics) for name, metrics in tested.items()}
     goal = context.goal.metric
     random = [m for name, m in means.items() if name.startswith("random/")]
-    hand_made = {r.name: means[r.name] for r in rows if r.architecture is None}
+    hand_made = {n: m for n, m in means.items() if n != WINNER and not n.startswith("random/")}
     baseline = None
     if random:
         values = [_value(m, goal) for m in random]

@@ -43,6 +43,7 @@ class Context:
             where empty.
         workers: Processes that evaluate architectures for a black-box search.
         priors: Architectures that a black-box search scores first.
+        teacher: A network of the task that all others learn from, on the device, or None.
     """
 
     space: SearchSpace
@@ -58,6 +59,7 @@ class Context:
     storage: str = ""
     workers: int = 1
     priors: Sequence[Architecture] = ()
+    teacher: nn.Module | None = None
 
     def __post_init__(self) -> None:
         self.batch_size = self.batch_size or self.task.recipe.batch_size

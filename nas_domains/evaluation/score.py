@@ -16,7 +16,12 @@ EVALUATION_BATCH = 256
 
 @torch.no_grad()
 def evaluate(
-    network: nn.Module, split: Split, context: Context, indices: list[int] | None = None
+    network: nn.Module,
+    split: Split,
+    context: Context,
+    indices: list[int] | None = None,
+    *,
+    predicted: list[int] | None = None,
 ) -> Metrics:
     """The task's metrics and the mean loss on a split, in evaluation mode.
 
@@ -25,6 +30,7 @@ def evaluate(
         split: The samples.
         context: Of the run.
         indices: The part of the split that counts; all where None.
+        predicted: Where given, the class of the largest score of each sample is added to it.
 
     Returns:
         Name -> value; None where a metric is not defined on these samples.
@@ -41,6 +47,8 @@ def evaluate(
             output = network(x)
         output = full_precision(output)
         total += float(context.task.loss(output, y)) * len(y)
+        if predicted is not None:
+            predicted += output.argmax(1).tolist()
         for metric in metrics.values():
             metric.update(output.cpu(), y.cpu())
     network.train(was_training)
