@@ -14,6 +14,7 @@ from . import curves, reproduce, words
 from .cell import draw_cell
 from .content import Content, Row
 from .headline import headline
+from .heads import heads_panel
 from .palette import colours
 from .weights import weight_panels
 from .words import COUNTS, datum, header, known
@@ -41,6 +42,7 @@ def render(run: Run) -> str:
         scores_scope=_scope(content),
         cells=_cells(content, palette),
         choices=_choices(content),
+        heads=heads_panel(content),
         arch_str=content.result.get("best", {}).get("arch_str"),
         best=content.best,
         search=curves.search_curves(content),

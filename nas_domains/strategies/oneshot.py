@@ -259,7 +259,7 @@ class OneShot(Strategy):
     """
 
     needs_supernet = True
-    units = ("epochs", "trials")
+    units: tuple[str, ...] = ("epochs", "trials")
 
     def __init__(
         self, name: str, settings: OneShotSettings, evolution: Evolution | None = None

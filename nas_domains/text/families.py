@@ -189,7 +189,7 @@ FAMILIES = {
 """``model_type`` -> how it is written."""
 
 
-def read_spec(place: str, config: Mapping[str, Any], special: Mapping[str, int]) -> EncoderSpec:
+def read_spec(place: str, config: Mapping[str, Any], special: Mapping[str, Any]) -> EncoderSpec:
     """The spec of a configuration.
 
     Args:

@@ -28,7 +28,7 @@ from ..nn.encoder import (
 _TINY = EncoderSpec(hidden=1, heads=1, width=1, layers=0, vocabulary=1, positions=1)
 
 
-class NasEncoderConfig(PreTrainedConfig):
+class NasEncoderConfig(PreTrainedConfig):  # type: ignore[misc]
     """Form and sizes of an encoder.
 
     Args:
@@ -144,7 +144,8 @@ def wrap(network: TextClassifier, classes: Sequence[str]) -> NasEncoderForSequen
     with torch.no_grad():
         made.model.encoder.load_state_dict(network.encoder.state_dict())
         made.head.load_state_dict(network.head.state_dict())
-    return made.eval()
+    made.eval()
+    return made
 
 
 def labels_of(classes: Sequence[str], network: TextClassifier) -> dict[str, Any]:

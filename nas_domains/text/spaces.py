@@ -2,6 +2,7 @@
 
 import copy
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -10,13 +11,14 @@ from torch import Tensor, nn
 
 from ..core.architecture import Architecture, Option
 from ..core.errors import UsageError
-from ..core.history import PREPARE
+from ..core.history import PREPARE, Record
 from ..core.limit import CostTable
 from ..core.pretrained import PretrainedSpace
 from ..core.seeds import derive
 from ..core.space import Choice
 from ..evaluation import checkpoint as files
 from ..evaluation.context import Context
+from ..evaluation.score import evaluate
 from ..evaluation.stream import Stream
 from ..evaluation.train import fresh, train
 from ..hardware.cost import count_params, macs_of
@@ -34,6 +36,9 @@ from .checkpoint import Checkpoint, open_checkpoint
 
 FULL = f"{PREPARE}full"
 """Stage of the records of the whole network's fine-tuning."""
+
+ORDER = f"{PREPARE}order"
+"""Stage of the record of which heads matter, with the whole network's validation metrics."""
 
 PREPARED = "prepared.safetensors"
 CALIBRATION = (64, 8)
@@ -230,7 +235,18 @@ def _prepare(space: Transformer, context: Context) -> None:
                     order=FULL,
                 )[0],
             )
-        put_in_order(network, taylor_scores(network, _calibration(context), task.loss))
+        began = time.perf_counter()
+        scores = taylor_scores(network, _calibration(context), task.loss)
+        put_in_order(network, scores)
+        metrics = evaluate(network, task.val, context)
+        heads = {
+            f"layer{i}": sorted(scores[f"encoder.layers.{i - 1}.attention"].tolist(), reverse=True)
+            for i in range(1, 1 + space.checkpoint.spec.layers)
+        }
+        spent, whole = time.perf_counter() - began, dict(space.largest())
+        context.history.add(
+            Record(ORDER, 0, whole, {}, metrics, spent, detail={"importance": heads})
+        )
         files.save(path, network.state_dict())
         (context.checkpoints / f"{FULL}.safetensors").unlink(missing_ok=True)
     network = space.whole(task.outputs)

@@ -128,7 +128,9 @@ class TextTask:
         return Task(
             name=os.path.splitext(os.path.basename(os.path.normpath(source)))[0],
             domain="text",
-            **splits,
+            train=train,
+            val=splits["val"],
+            test=splits["test"],
             input_shape=tuple(shape),
             outputs=len(classes),
             loss=loss,

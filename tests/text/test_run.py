@@ -198,6 +198,20 @@ def test_transformers_loads_what_is_handed_back(run: nd.Run, tmp_path: Path) -> 
         export(run.path, "transformers", tmp_path / "mine")
 
 
+def test_the_report_shows_the_heads_that_are_kept(run: nd.Run) -> None:
+    page = (run.path / "report.html").read_text()
+    best = run.result["best"]["architecture"]
+    heads = ", ".join(str(best[f"layer{i}.heads"]) for i in (1, 2))
+    assert f"Heads kept in each layer: {heads};" in page
+    drawn = page[page.index('class="heads"') :]
+    kept = drawn[: drawn.index("</svg>")].count('class="conv-1"')
+    assert kept == best["layer1.heads"] + best["layer2.heads"]
+    order = History(run.path / "history.jsonl").find("prepare/order", 0)
+    assert order is not None
+    for scores in order.detail["importance"].values():
+        assert len(scores) == 4 and scores == sorted(scores, reverse=True) and scores[0] > 0
+
+
 def test_predictions_of_new_texts(run: nd.Run, tmp_path: Path) -> None:
     (tmp_path / "new.tsv").write_text("text\nw1 good\nbad w2 w3\n")
     assert predict(run.path, str(tmp_path / "new.tsv"), tmp_path / "p.csv", quiet=True) == 2
