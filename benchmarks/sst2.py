@@ -1,9 +1,9 @@
 """SST-2: half of an encoder's layers, found by a search, beside the whole, even and random halves.
 
 Runs ``nas-domains search`` on a checkpoint once a seed, with a limit on parameters that half of
-the encoder's layers keep, and writes ``sst2.json`` and ``sst2.md`` beside this file. A killed study
-goes on where it was: finished seeds are read, a begun one is resumed. All rows start from the
-same fine-tuned weights and are trained alike; a tenth of the training sentences selects, and the
+the encoder's layers keep, and writes ``sst2.json`` and ``sst2.md`` beside this file. A killed
+study goes on where it was: finished seeds are read, a begun one is resumed. All rows start from
+the same fine-tuned weights and are trained alike; a tenth of the training sentences selects, and the
 development sentences (the test here) are scored once a trained network.
 
     python benchmarks/sst2.py sst2_train.tsv sst2_dev.tsv --checkpoint all-minilm-l6-v2/

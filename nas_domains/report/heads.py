@@ -37,7 +37,8 @@ def heads_panel(content: Content) -> Markup | None:
     order = next((r for r in content.records if r.stage == f"{PREPARE}order"), None)
     scores = order.detail.get("importance", {}) if order is not None else {}
     width = LEFT + most["heads"] * (SIDE + GAP) + 20 + BAR + 60
-    root = drawing(width, TOP + len(layers) * (SIDE + GAP) + 6, _said(architecture, layers), "heads")
+    height = TOP + len(layers) * (SIDE + GAP) + 6
+    root = drawing(width, height, _said(architecture, layers), "heads")
     bars = LEFT + most["heads"] * (SIDE + GAP) + 20
     element(root, "text", "heads, the most important first", x=LEFT, y=14)
     element(root, "text", "feed-forward width", x=bars, y=14)

@@ -21,7 +21,7 @@ from ..data.tokens import TokenSplit
 from .checkpoint import load_tokenizer, open_checkpoint
 
 VAL_SHARE = 0.1
-"""Share of the training texts that validate where no file does."""
+"""Share of the texts that validate where no file does."""
 
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Of the training texts, whose lengths stand for all where costs are stated."""
@@ -114,7 +114,7 @@ class TextTask:
             given[name] = np.arange(start, start + len(rows[name]))
             start += len(rows[name])
         if "val" not in given and rule.val is None:
-            rule = replace(rule, val=VAL_SHARE * (1 if "test" in given else 1 - rule.test_share))
+            rule = replace(rule, val=VAL_SHARE)
         divided, notes = complete_splits(source, every.labels, given, rule, seed)
         splits = {name: every.part(indices) for name, indices in divided.items()}
         cut = int((every.lengths() >= longest).sum())
@@ -210,6 +210,8 @@ def _tokens(part: Texts, preprocess: Mapping[str, Any]) -> list[list[int]]:
         part.pairs,
         truncation=True,
         max_length=preprocess["max_length"],
+        # A "[SEP]" that someone wrote is no separator.
+        split_special_tokens=True,
         return_attention_mask=False,
         return_token_type_ids=False,
     )["input_ids"]

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from nas_domains.core.space_text import load_space
+from nas_domains.hardware.cost import counted
 from nas_domains.nn.elastic.attention import ElasticAttention
 from nas_domains.nn.elastic.base import Elastic
 from nas_domains.nn.elastic.importance import put_in_order, taylor_scores
@@ -195,6 +196,17 @@ def test_the_default_space_and_its_references():
     assert dict(named["uniform"]) == {
         "layer1.heads": 2, "layer1.width": 16, "layer2.heads": 2, "layer2.width": 16
     }  # fmt: skip
+
+
+def test_costs_of_the_whole_network_are_those_of_the_formula():
+    space = small()
+    tokens, d, width, outputs = 9, 16, 32, 3
+    macs = 2 * (4 * tokens * d * d + 2 * tokens * tokens * d + 2 * tokens * d * width)
+    macs += d * d + d * outputs
+    network = space.build(space.largest(), (3, tokens, 12), outputs)
+    found = counted(network, (3, tokens, 12))
+    assert found["macs"] == macs
+    assert found["params"] == sum(p.numel() for p in space.whole(outputs).parameters())
 
 
 def test_norms_may_stand_first():
