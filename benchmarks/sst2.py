@@ -2,9 +2,10 @@
 
 Runs ``nas-domains search`` on a checkpoint once a seed, with a limit on parameters that half of
 the encoder's layers keep, and writes ``sst2.json`` and ``sst2.md`` beside this file. A killed
-study goes on where it was: finished seeds are read, a begun one is resumed. All rows start from
-the same fine-tuned weights and are trained alike; a tenth of the training sentences selects, and the
-development sentences (the test here) are scored once a trained network.
+study goes on where it was: finished seeds are read, a begun one is resumed.
+
+All rows are parts of what was fine-tuned once, and are trained alike; a tenth of the training
+sentences selects, and the development sentences (the test here) are scored once a trained network.
 
     python benchmarks/sst2.py sst2_train.tsv sst2_dev.tsv --checkpoint all-minilm-l6-v2/
     python benchmarks/sst2.py                     # the committed table again
@@ -195,9 +196,9 @@ def main() -> None:
     parser.add_argument("--checkpoint", help="folder of the encoder")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--strategy", default="ofa")
-    parser.add_argument("--budget", default="10m")
+    parser.add_argument("--budget", default="epochs=1,trials=300")
     parser.add_argument("--train-budget", default="epochs=2")
-    parser.add_argument("--tune", type=int, default=1, help="epochs of the whole network")
+    parser.add_argument("--tune", type=int, default=2, help="epochs of the whole network")
     parser.add_argument("--runs", type=Path, default=Path("runs/sst2"))
     parser.add_argument("--option", action="append", default=[], help="more, for the command")
     arguments = parser.parse_args()

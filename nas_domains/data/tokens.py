@@ -41,6 +41,10 @@ class TokenSplit:
         """Some of the texts."""
         return TokenSplit([self.ids[i] for i in indices], self.labels[indices], self.pad)
 
+    def by_length(self) -> "TokenSplit":
+        """The same texts, short ones first: batches in this order are filled up least."""
+        return self.part(np.argsort(self.lengths(), kind="stable"))
+
     def lengths(self) -> npt.NDArray[np.int64]:
         """Tokens of each text [N]."""
         return np.array([len(row) for row in self.ids])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..core.errors import UsageError
 from ..nn.encoder import EncoderSpec, TextClassifier
-from .families import FAMILIES, read_spec
+from .families import FAMILIES, family_of, read_spec
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ def open_checkpoint(path: object) -> Checkpoint:
         config = None
     if not isinstance(config, dict):
         raise UsageError(f"{str(file)!r} is damaged: restore it from a copy.")
+    family_of(str(path), config)
     tokenizer = load_tokenizer(place)
     special = {name: getattr(tokenizer, f"{name}_token_id") for name in ("pad", "cls", "sep")}
     missing = [name for name, token in special.items() if token is None]

@@ -189,6 +189,20 @@ FAMILIES = {
 """``model_type`` -> how it is written."""
 
 
+def family_of(place: str, config: Mapping[str, Any]) -> str:
+    """The family of a configuration.
+
+    Raises:
+        UsageError: One that is not known here.
+    """
+    family = config.get("model_type")
+    if family not in FAMILIES:
+        raise UsageError(
+            f"{place!r} is a {family!r} model: known are {', '.join(FAMILIES)}, name one of these."
+        )
+    return str(family)
+
+
 def read_spec(place: str, config: Mapping[str, Any], special: Mapping[str, Any]) -> EncoderSpec:
     """The spec of a configuration.
 
@@ -200,11 +214,7 @@ def read_spec(place: str, config: Mapping[str, Any], special: Mapping[str, Any])
     Raises:
         UsageError: A family or a setting that is not known here.
     """
-    family = config.get("model_type")
-    if family not in FAMILIES:
-        raise UsageError(
-            f"{place!r} is a {family!r} model: known are {', '.join(FAMILIES)}, name one of these."
-        )
+    family = family_of(place, config)
     try:
         values = FAMILIES[family].spec(config)
         spec = EncoderSpec(**values, **special, family=family)

@@ -66,6 +66,7 @@ class Transformer(PretrainedSpace):
             choices.append(Choice(f"layer{i}.width", self.widths))
         super().__init__("transformer", choices, config)
         self._body: TextClassifier | None = None
+        self._whole: TextClassifier | None = None
 
     @property
     def task_options(self) -> dict[str, Any]:
@@ -94,10 +95,14 @@ class Transformer(PretrainedSpace):
         """The plain network of an architecture, with the weights that the whole one has there.
 
         Before a run has prepared, those of the checkpoint, with a classifier from torch's global
-        generator; see :meth:`SearchSpace.build`.
+        generator. The whole network always has those that it was fine-tuned to: the paths that a
+        supernet trains under a limit change its weights and never run it. See
+        :meth:`SearchSpace.build`.
         """
         self._check_input(input_shape)
         body = self._elastic(outputs)
+        if self._whole is not None and architecture == self.largest():
+            body = self._whole
         network = ElasticNetwork(body, self.elastic_sizes).extract(self.architecture(architecture))
         assert isinstance(network, TextClassifier)
         return network.train()
@@ -135,10 +140,12 @@ class Transformer(PretrainedSpace):
         """See the base."""
         assert isinstance(supernet, ElasticNetwork)
         supernet.set_architecture(None)
-        self._hold(cast(TextClassifier, copy.deepcopy(supernet.body)))
+        body = cast(TextClassifier, copy.deepcopy(supernet.body))
+        self._body = body.cpu()
 
-    def _hold(self, body: TextClassifier) -> None:
-        self._body = body.cpu().requires_grad_(True)
+    def hold(self, network: TextClassifier) -> None:
+        """Builds from a plain network of the full size from now on, whose parts are in order."""
+        self._body = self._whole = make_elastic(network)
 
     def references(
         self, winner: Architecture, input_shape: tuple[int, ...], outputs: int
@@ -254,7 +261,7 @@ def _prepare(space: Transformer, context: Context) -> None:
     if space.config["distil"]:
         teacher = copy.deepcopy(network).to(context.device).eval()
         context.teacher = teacher.requires_grad_(False)
-    space._hold(make_elastic(network))
+    space.hold(network)
 
 
 def _calibration(context: Context) -> Iterator[tuple[Tensor, Tensor]]:

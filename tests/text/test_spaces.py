@@ -209,6 +209,23 @@ def test_costs_of_the_whole_network_are_those_of_the_formula():
     assert found["params"] == sum(p.numel() for p in space.whole(outputs).parameters())
 
 
+def test_the_whole_network_keeps_its_weights_where_a_supernet_is_adopted():
+    space = small()
+    torch.manual_seed(0)
+    space.hold(space.whole(3))
+    supernet = space.supernet((6,), 3)
+    with torch.no_grad():
+        for parameter in supernet.weight_parameters():
+            parameter.add_(1)
+    part = space.smallest()
+    before = [space.build(a, (6,), 3).state_dict() for a in (space.largest(), part)]
+    space.adopt(supernet)
+    after = [space.build(a, (6,), 3).state_dict() for a in (space.largest(), part)]
+    name = "encoder.layers.0.attention.query.weight"
+    assert torch.equal(after[0][name], before[0][name])
+    assert torch.allclose(after[1][name], before[1][name] + 1)
+
+
 def test_norms_may_stand_first():
     """As in ViT and wav2vec 2.0: an empty layer is then the identity."""
     from dataclasses import replace
