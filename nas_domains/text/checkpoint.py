@@ -16,6 +16,10 @@ from ..nn.encoder import EncoderSpec, TextClassifier
 from .families import FAMILIES, family_of, read_spec
 
 
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model")
+"""Files of which a tokenizer has at least one."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A folder that transformers wrote.
@@ -121,6 +125,11 @@ def load_tokenizer(path: str) -> Any:
     Raises:
         UsageError: There is none that can be read.
     """
+    # Without any, transformers makes one that knows no words.
+    if not any(os.path.isfile(os.path.join(path, name)) for name in VOCABULARIES):
+        raise UsageError(
+            f"{path!r} holds no files of a tokenizer: save it there by save_pretrained."
+        )
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers import AutoTokenizer
 
