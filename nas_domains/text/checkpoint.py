@@ -15,7 +15,6 @@ from ..core.errors import UsageError
 from ..nn.encoder import EncoderSpec, TextClassifier
 from .families import FAMILIES, family_of, read_spec
 
-
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model")
 """Files of which a tokenizer has at least one."""
 
