@@ -63,7 +63,7 @@ def search(
     size: Annotated[str | None, typer.Option(help="Side of image files, e.g. 64.")] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option(help="Another option of the data's reader, NAME=VALUE; may be repeated."),
+        typer.Option(help="Of the data's loader, e.g. test=dev.tsv; may be repeated."),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="E.g. lr=0.1,batch_size=32.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that train what is proposed.")] = 1,
@@ -147,7 +147,7 @@ def predict(
 @app.command()
 def export(
     run: RunPath,
-    format: Annotated[str, typer.Option(help="onnx or torch.")] = "onnx",
+    format: Annotated[str, typer.Option(help="onnx, torch, or transformers.")] = "onnx",
     out: Annotated[Path | None, typer.Option(help="The file to write.")] = None,
 ) -> None:
     """Exports the network of a run and checks the file against PyTorch."""
@@ -244,6 +244,16 @@ def _parse_values(option: str, text: str | None, example: str) -> dict[str, Any]
         raise UsageError(
             f"--{option} {text!r} is not NAME=VALUE,...: write {example}."
         ) from None
+
+
+def _parse_options(given: list[str]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not value or not name.isidentifier() or name in options:
+            raise UsageError(f"--option {text!r} is not one NAME=VALUE: write test=dev.tsv.")
+        options[name] = value
+    return options
 
 
 def _show(run: Any) -> None:

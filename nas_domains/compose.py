@@ -10,6 +10,7 @@ import torch
 
 from .core.errors import UsageError
 from .core.files import plain
+from .core.pretrained import PretrainedSpace
 from .core.progress import Reporter
 from .core.registry import spaces
 from .core.run import REPORT, Run
@@ -96,6 +97,8 @@ def search(
         open_storage(storage).engine.dispose()
     # A mistake in a space is found before any data is read.
     made_space = None if space is None else _space(space)
+    if isinstance(made_space, PretrainedSpace) and isinstance(task, str):
+        task_options = plain(made_space.task_options) | task_options
     loaded = _load(task, domain, task_options)
     resolved = resolve_device(device)
     reporter = Reporter(quiet)

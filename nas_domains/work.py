@@ -12,8 +12,9 @@ from .core.budget import Budget
 from .core.errors import UsageError
 from .core.evaluate import Fidelity
 from .core.files import write_json
-from .core.history import RANK, SEARCH, Record
+from .core.history import PREPARE, RANK, SEARCH, Record
 from .core.objective import Objective, parse_objectives
+from .core.pretrained import PretrainedSpace
 from .core.progress import Reporter
 from .core.registry import baselines, strategies
 from .core.run import BEST, CHECKPOINTS, ENVIRONMENT, Run
@@ -70,6 +71,11 @@ class Work:
         work = Work(config, space, task, strategy, reporter)
         strategy.check(space, work.objectives)
         check_meters(work.objectives, torch.device(config["device"]))
+        if config.get("workers", 1) > 1 and isinstance(space, PretrainedSpace):
+            raise UsageError(
+                f"The space {space.name!r} is fitted in one process and does not take --workers: "
+                "leave it out."
+            )
         for option, used in (
             ("--workers", config.get("workers", 1) > 1),
             ("--storage", config.get("storage")),
@@ -107,6 +113,9 @@ class Work:
                 "No compiled kernel for this device: ops run on the slower PyTorch reference "
                 "(nas-domains doctor says more)."
             )
+        if isinstance(self.space, PretrainedSpace):
+            space = self.space
+            self._roomy(run, context, (PREPARE,), lambda: space.prepare(context))
         self._roomy(run, context, (), lambda: self._plan(run, context))
         self._roomy(
             run,
@@ -234,8 +243,18 @@ class Work:
             for i in range(context.randoms):
                 architecture = draw(context, "random", i)
                 rows.append(compare.architecture_row(context, f"random/{i}", architecture))
+            rows += self._references(context, winner)
             rows += hand_made(self.task)
         return rows
+
+    def _references(self, context: Context, winner: Record | None) -> list[compare.Row]:
+        if winner is None or not isinstance(self.space, PretrainedSpace):
+            return []
+        assert winner.architecture is not None
+        named = self.space.references(
+            self.space.architecture(winner.architecture), self.task.input_shape, self.task.outputs
+        )
+        return [compare.architecture_row(context, name, a) for name, a in named.items()]
 
     def _result(
         self, context: Context, records: list[Record], winner: Record, rows: list[compare.Row]
@@ -255,6 +274,7 @@ class Work:
         alike = [r for r in records if _alike(r, winner)]
         members = front(context, alike)
         tests = [r for r in context.history if r.stage.startswith("test/")]
+        prepared = sum(r.seconds for r in context.history if r.stage.startswith(PREPARE))
         return {
             "space": self.config["space"],
             "strategy": self.config["strategy"],
@@ -274,6 +294,7 @@ class Work:
             "pareto": members,
             "front": front_progress(context, alike, members),
             "explanation": explain(context, alike, self.strategy.worths(context, alike), winner),
+            **({"prepare_seconds": prepared} if prepared else {}),
             "search_seconds": sum(r.seconds for r in records),
             "train_seconds": sum(r.seconds + r.detail["train_seconds"] for r in tests),
             "environment": describe_environment(self.config["device"]),

@@ -99,7 +99,7 @@ class Room(nn.Module):
 
 def stripped(result: Any) -> Any:
     """A result without what is measured: seconds, latency, and facts on the machine."""
-    measured = ("latency_ms", "search_seconds", "train_seconds", "environment")
+    measured = ("latency_ms", "prepare_seconds", "search_seconds", "train_seconds", "environment")
     if isinstance(result, dict):
         return {k: stripped(v) for k, v in result.items() if k not in measured}
     if isinstance(result, list):

@@ -13,6 +13,9 @@ from .files import finite, write_text
 SEARCH = "search"
 """The stage whose records a search is chosen from."""
 
+PREPARE = "prepare/"
+"""How the stages begin that fit a pretrained network before the search."""
+
 RANK = "rank"
 """The stage of scores in shared weights of the random architectures that are fully trained."""
 

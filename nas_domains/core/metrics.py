@@ -5,7 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassF1Score
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassAUROC,
+    MulticlassF1Score,
+    MulticlassMatthewsCorrCoef,
+)
 from torchmetrics.utilities.data import dim_zero_cat
 
 from .errors import UsageError
@@ -39,6 +44,7 @@ CLASSIFICATION_METRICS: dict[str, Callable[[int], Metric]] = {
     "accuracy": lambda n: MulticlassAccuracy(n, average="micro"),
     "auc": Auc,
     "f1": lambda n: MulticlassF1Score(n, average="macro"),
+    "matthews": MulticlassMatthewsCorrCoef,
 }
 
 

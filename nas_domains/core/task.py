@@ -38,25 +38,29 @@ class Split(Protocol):
     def __getitem__(self, index: int, /) -> Any: ...
 
 
+_WORDS = {"optimizer": ("sgd", "adamw"), "schedule": ("cosine", "linear")}
+"""Fields of the recipe that are words, and which."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How every network of a task is trained; one recipe for all rows that are compared.
 
     Attributes:
         batch_size: Samples a step.
-        optimizer: "sgd", with Nesterov-free momentum, or "adamw" (Loshchilov & Hutter 2019).
-        lr: Peak learning rate; cosine decay to zero.
-        momentum: Momentum of SGD; AdamW keeps its usual two.
-        weight_decay: L2 penalty, as in SGD; of AdamW its decoupled decay.
+        lr: Peak learning rate.
+        momentum: Momentum of SGD, without Nesterov's.
+        weight_decay: L2 penalty, as in SGD; decoupled in AdamW, and of matrices only.
         warmup: Share of the steps over which the learning rate rises linearly from zero.
         grad_clip: Largest norm of the gradient.
         label_smoothing: Label smoothing of the cross-entropy in training.
         drop_path: Final probability of dropping a path of a cell network, rising linearly.
         epochs: Epochs of a full training where no budget is given.
+        optimizer: "sgd", or "adamw" (Loshchilov & Hutter 2019, arXiv 1711.05101).
+        schedule: How the learning rate falls to zero: "cosine" or "linear".
     """
 
     batch_size: int = 64
-    optimizer: str = "sgd"
     lr: float = 0.05
     momentum: float = 0.9
     weight_decay: float = 5e-4
@@ -65,11 +69,18 @@ class Recipe:
     label_smoothing: float = 0.0
     drop_path: float = 0.0
     epochs: int = 30
+    optimizer: str = "sgd"
+    schedule: str = "cosine"
 
     def __post_init__(self) -> None:
         for spec in fields(self):
             value = getattr(self, spec.name)
-            if spec.name == "optimizer":
+            if spec.name in _WORDS:
+                if value not in _WORDS[spec.name]:
+                    raise UsageError(
+                        f"The recipe's {spec.name}={value!r} must be "
+                        f"{' or '.join(_WORDS[spec.name])}."
+                    )
                 continue
             whole = isinstance(spec.default, int)
             kind: Any = numbers.Integral if whole else numbers.Real
@@ -80,7 +91,6 @@ class Recipe:
                 )
         rules = {
             "batch_size": self.batch_size >= 1,
-            "optimizer": self.optimizer in ("sgd", "adamw"),
             "lr": self.lr > 0,
             "momentum": 0 <= self.momentum < 1,
             "weight_decay": self.weight_decay >= 0,
@@ -109,7 +119,8 @@ class Task:
         val: Split that selects.
         test: Split that is scored once, at the end.
         input_shape: Shape of one x, without the batch: (C, H, W) for images. Where samples differ
-            in size, that of a usual one as ``infer`` gives it to the network.
+            in size, that of a usual one as ``infer`` gives it to the network. Texts have no one
+            shape: then it is some lengths in tokens that stand for the training split, ascending.
         outputs: Size of the network's output: classes, of a classification.
         loss: (output [B, outputs], y) -> scalar mean over the batch.
         metrics: Name -> torchmetrics object, updated with (output, y); fractions; the first is the
@@ -333,10 +344,12 @@ def find_loader(source: str, domain: str | None = None) -> TaskLoader:
     domains = sorted({entry.domain for entry in tasks})
     if domain is not None and domain not in domains:
         raise UsageError(f"Unknown domain {domain!r}: known are {', '.join(domains)}.")
+    own = [entry for entry in tasks if entry.domain == domain]
     for entry in tasks:
         if domain in (None, entry.domain) and not entry.missing:
             loader: TaskLoader = entry.load()
-            if loader.accepts(source):
+            # The only one of a domain that is named is the one that can say what is amiss.
+            if loader.accepts(source) or (len(own) == 1 and os.path.exists(source)):
                 return loader
     for entry in tasks if domain is not None else ():
         if entry.domain == domain:

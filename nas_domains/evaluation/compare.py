@@ -27,6 +27,8 @@ from .train import fresh, train
 WINNER = "winner"
 PICTURES = "pictures"
 """Folder beside the best network's weights with pictures of what it does."""
+MOST_PREDICTIONS = 2000
+"""Samples of a test split up to which the record keeps each network's predictions."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,11 @@ def _train_row(context: Context, row: Row, stage: str, epochs: int, seed: int, b
         order=order,
     )
     began = time.perf_counter()
-    scored, each = evaluate_test(network, context)
+    # With what each sample was taken for, rows can be compared pair by pair.
+    predicted: list[int] | None = None
+    if task.classes and task.infer is None and len(task.test) <= MOST_PREDICTIONS:
+        predicted = []
+    scored, each = evaluate_test(network, context, predicted)
     metrics = scored | costs(network, task)
     metrics |= measured(network, task, context.objectives)
     if row.name == WINNER and _leads(context, chosen, seed):
@@ -110,7 +116,8 @@ def _train_row(context: Context, row: Row, stage: str, epochs: int, seed: int, b
             metrics=metrics,
             seconds=time.perf_counter() - began,
             detail={"validation": chosen, "train_seconds": spent}
-            | ({"samples": each} if each else {}),
+            | ({"samples": each} if each else {})
+            | ({"predicted": predicted} if predicted is not None else {}),
         )
     )
     (context.checkpoints / f"train/{stage}.safetensors").unlink(missing_ok=True)
@@ -177,7 +184,7 @@ def summarise(context: Context, rows: list[Row], seeds: int) -> dict[str, Any]:
     means = {name: _mean(metrics) for name, metrics in tested.items()}
     goal = context.goal.metric
     random = [m for name, m in means.items() if name.startswith("random/")]
-    hand_made = {r.name: means[r.name] for r in rows if r.architecture is None}
+    hand_made = {n: m for n, m in means.items() if n != WINNER and not n.startswith("random/")}
     baseline = None
     if random:
         values = [_value(m, goal) for m in random]

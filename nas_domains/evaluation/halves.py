@@ -1,9 +1,10 @@
-"""The halves of the training split: weights learn on one, what selects looks at the other."""
+"""What shared weights learn on, and what selects among their paths looks at."""
 
 from typing import Any
 
 import torch
 
+from ..core.pretrained import PretrainedSpace
 from ..core.seeds import generator
 from ..core.task import Split
 from ..data.splits import halve
@@ -20,6 +21,22 @@ def search_halves(context: Context) -> tuple[list[int], list[int]]:
     order = torch.randperm(len(split), generator=generator(context.seed, "halves")).tolist()
     middle = (len(order) + 1) // 2
     return order[:middle], order[middle:] or order
+
+
+def path_data(context: Context) -> tuple[list[int] | None, Split, list[int] | None]:
+    """What a supernet that runs single paths learns on, and what its paths are scored on.
+
+    The halves of the training split; of a pretrained space, whose weights have seen all of that,
+    the training and the validation split.
+
+    Returns:
+        The part of the training split that weights learn on (all where None), and a split with the
+        part of it that scores paths.
+    """
+    if isinstance(context.space, PretrainedSpace):
+        return None, context.task.val, None
+    first, second = search_halves(context)
+    return first, context.task.train, second
 
 
 def _labels(split: Split) -> Any:

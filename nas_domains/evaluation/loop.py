@@ -128,19 +128,23 @@ def _restore(path: Path | None, state: Mapping[str, Stateful]) -> int:
     return done
 
 
-def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
-    """Linear warm-up, then a half cosine down to zero (Loshchilov & Hutter 2017).
+def learning_rate(
+    step: int, steps: int, peak: float, warmup: float, schedule: str = "cosine"
+) -> float:
+    """Linear warm-up, then a half cosine (Loshchilov & Hutter 2017) or a line down to zero.
 
     Args:
         step: Number of the step, from 0.
         steps: Steps in all.
         peak: Largest rate.
         warmup: Share of the steps that rise.
+        schedule: "cosine" or "linear".
     """
     rising = int(warmup * steps)
     if step < rising:
         return peak * (step + 1) / rising
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+    share = (step - rising) / max(1, steps - rising)
+    return peak * (1 - share if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * share)))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -40,12 +40,15 @@ def evaluate(
     return {"loss": loss} | _values(metrics)
 
 
-def evaluate_test(network: nn.Module, context: Context) -> tuple[Metrics, dict[str, Any]]:
+def evaluate_test(
+    network: nn.Module, context: Context, predicted: list[int] | None = None
+) -> tuple[Metrics, dict[str, Any]]:
     """All metrics on the test split, those that take long too, and what each sample scored.
 
     Args:
         network: On the context's device; its mode is left as it was.
         context: Of the run.
+        predicted: Where given, the class of the largest score of each sample is added to it.
 
     Returns:
         Name -> value as of :func:`evaluate`, and {"names": of the samples, metric -> a list [N] of
@@ -53,7 +56,7 @@ def evaluate_test(network: nn.Module, context: Context) -> tuple[Metrics, dict[s
     """
     task = context.task
     metrics = _fresh({**task.metrics, **task.final_metrics})
-    loss = _update(network, task.test, context, list(range(len(task.test))), metrics)
+    loss = _update(network, task.test, context, list(range(len(task.test))), metrics, predicted)
     told: dict[str, Any] = {name: getattr(m, "each", None) for name, m in metrics.items()}
     each = {name: tell().tolist() for name, tell in told.items() if tell is not None}
     names = list(getattr(task.test, "names", map(str, range(len(task.test)))))
@@ -81,6 +84,7 @@ def _update(
     context: Context,
     order: list[int],
     metrics: Mapping[str, Metric],
+    predicted: list[int] | None = None,
 ) -> float:
     """Updates the metrics with all samples, and returns the mean loss."""
     task = context.task
@@ -98,6 +102,8 @@ def _update(
             output = network(x) if task.infer is None else task.infer(network, x)
         output = full_precision(output)
         total += float(task.loss(output, y)) * len(y)
+        if predicted is not None:
+            predicted += output.argmax(1).tolist()
         for metric in metrics.values():
             metric.update(output.cpu(), y.cpu())
     network.train(was_training)

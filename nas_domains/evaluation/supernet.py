@@ -20,7 +20,7 @@ from ..core.seeds import derive
 from ..hardware.meters import measured
 from ..nn.supernet import Supernet
 from .context import Context
-from .halves import search_halves
+from .halves import path_data
 from .score import costs, evaluate
 from .stream import Stream
 
@@ -91,7 +91,7 @@ def kept_statistics(network: nn.Module) -> Iterator[None]:
 
 
 class SupernetEvaluator(Evaluator):
-    """Scores a path of a supernet on the half of the training split that its weights never saw.
+    """Scores a path of a supernet on data that its weights never saw; see :func:`path_data`.
 
     The same architecture and weights give the same metrics, whatever was scored before: statistics
     are measured on the same batches for all, without augmentation, as scoring is.
@@ -106,7 +106,7 @@ class SupernetEvaluator(Evaluator):
 
     def __init__(self, context: Context, supernet: Supernet, samples: int = 1024) -> None:
         self.context, self.supernet = context, supernet
-        first, self.second = search_halves(context)
+        first, self.split, self.indices = path_data(context)
         seed = derive(context.seed, SEARCH, "recalibrate")
         self.stream = Stream(context.task.train, context.batch_size, seed, first)
         wanted = max(1, round(samples / self.stream.batch_size))
@@ -125,15 +125,16 @@ class SupernetEvaluator(Evaluator):
         """See :class:`Evaluator`; nothing here is random, so the trial does not count.
 
         Returns:
-            The task's metrics on the held-out half, and ``params`` and ``macs`` (``latency_ms``
+            The task's metrics on the held-out data, and ``params`` and ``macs`` (``latency_ms``
             where an objective names it) of the plain network.
         """
         context, task = self.context, self.context.task
         self.supernet.set_architecture(architecture)
         with kept_statistics(self.supernet):
-            with context.accelerator.autocast():
-                recalibrate(self.supernet, self.batches())
-            metrics = evaluate(self.supernet, task.train, context, self.second)
+            if tracking_norms(self.supernet):
+                with context.accelerator.autocast():
+                    recalibrate(self.supernet, self.batches())
+            metrics = evaluate(self.supernet, self.split, context, self.indices)
         network = context.space.build(architecture, task.input_shape, task.outputs)
         metrics |= costs(network.to(context.device), task, latency=self.latency)
         return metrics | measured(network, task, context.objectives)

@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ from .context import Context
 from .loop import Meter, learning_rate, run_loop, set_learning_rate
 from .score import evaluate, full_precision
 from .stream import Stream
+
+TEMPERATURE = 2.0
+"""By which scores are divided where a network learns from a teacher."""
 
 
 class Best:
@@ -45,7 +48,9 @@ class Best:
 
 @dataclass
 class Trainer:
-    """Steps of full training: the recipe's optimizer, cosine schedule, clipping, augmentation.
+    """Steps of full training: the recipe's optimizer and schedule, clipping, augmentation.
+
+    Where the context has a teacher, networks learn from it too.
 
     Args:
         network: Freshly built, on the context's device.
@@ -61,15 +66,14 @@ class Trainer:
     order: str
 
     def __post_init__(self) -> None:
-        recipe = self.context.task.recipe
-        self.optimizer = make_optimizer(recipe, self.network)
+        self.optimizer = make_optimizer(self.network.parameters(), self.context.task.recipe)
         self.stream = full_stream(self.context, self.order)
         self.meter = Meter()
 
     def step(self, step: int) -> None:
         """One step of the weights."""
         context, recipe = self.context, self.context.task.recipe
-        rate = learning_rate(step, self.steps, recipe.lr, recipe.warmup)
+        rate = learning_rate(step, self.steps, recipe.lr, recipe.warmup, recipe.schedule)
         set_learning_rate(self.optimizer, rate)
         set_drop_path = getattr(self.network, "set_drop_path", None)
         if set_drop_path is not None:
@@ -78,7 +82,8 @@ class Trainer:
         self.network.train()
         with context.accelerator.autocast():
             output = self.network(x)
-        loss = training_loss(context, full_precision(output), y)
+        output = full_precision(output)
+        loss = distilled(training_loss(context, output, y), output, teaching(context, x))
         self.optimizer.zero_grad(set_to_none=True)
         context.accelerator.backward(loss)
         nn.utils.clip_grad_norm_(self.network.parameters(), recipe.grad_clip)
@@ -86,18 +91,50 @@ class Trainer:
         self.meter.add(loss=loss)
 
 
-def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer that a recipe asks for, over all parameters of a network."""
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(
-            network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay
+def make_optimizer(weights: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    """The optimizer of a recipe."""
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            weights, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
         )
-    return torch.optim.SGD(
-        network.parameters(),
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
+    # Norms and biases are not shrunk, as BERT's authors have it.
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for weight in weights:
+        (matrices if weight.dim() > 1 else others).append(weight)
+    groups = [
+        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=recipe.lr)
+
+
+@torch.no_grad()
+def teaching(context: Context, x: Tensor) -> Tensor | None:
+    """What the context's teacher gives for x: [B, outputs] in full precision, or None."""
+    if context.teacher is None:
+        return None
+    with context.accelerator.autocast():
+        output: Tensor = context.teacher(x)
+    return full_precision(output)
+
+
+def distilled(loss: Tensor, output: Tensor, target: Tensor | None) -> Tensor:
+    """Half a loss and half the distance from a teacher (Hinton et al. 2015, arXiv 1503.02531).
+
+    Args:
+        loss: On the labels.
+        output: [B, outputs].
+        target: What the teacher gives, of the same shape; the loss stays as it is where None.
+    """
+    if target is None:
+        return loss
+    heat = TEMPERATURE
+    distance = nn.functional.kl_div(
+        (output / heat).log_softmax(1), (target / heat).log_softmax(1), reduction="batchmean",
+        log_target=True,
     )
+    return 0.5 * loss + 0.5 * heat**2 * distance
 
 
 def full_stream(context: Context, order: str) -> Stream:

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from ..core.errors import UsageError
 from ..core.files import check_place, write_atomic
+from ..core.registry import actions
 from ..core.seeds import generator
 from ..core.space import SearchSpace
 from ..nn.model_space import Model
 from .load import load, load_description
 
-FORMATS = {"onnx": "model.onnx", "torch": "model.pt2"}
+FORMATS = {"onnx": "model.onnx", "torch": "model.pt2", "transformers": "transformers"}
 TOLERANCE = 1e-4
 """Largest difference from PyTorch, relative to the largest output, that an export may show."""
 
@@ -34,12 +35,14 @@ def export(
 ) -> tuple[Path, float]:
     """Exports a run's network, with a free batch size, and checks it numerically.
 
-    What the network takes (preprocessing, classes, architecture) goes into the file as metadata.
+    Of a network of texts the length is free too. What the network takes (preprocessing, classes,
+    architecture) goes into the file as metadata.
 
     Args:
         run: The run directory.
-        format: "onnx", or "torch" for a ``torch.export`` archive.
-        out: The file; ``<run>/export/model.onnx`` or ``.pt2`` where None.
+        format: "onnx", "torch" for a ``torch.export`` archive, or, of an encoder of texts,
+            "transformers" for a folder that ``AutoModelForSequenceClassification`` loads.
+        out: The file; ``<run>/export/model.onnx``, ``.pt2`` or ``transformers`` where None.
         space: The space or model, where the run was made with one that is not registered.
 
     Returns:
@@ -60,10 +63,11 @@ def export(
     description = load_description(run)
     network = load(run, space=space)
     path = Path(out) if out is not None else Path(run) / "export" / FORMATS[format]
+    if format == "transformers":
+        save = actions.load("export-transformers")
+        return path, save(network, description, path, TOLERANCE)
     check_place(path)
-    shape = description["input_shape"]
-    example = torch.randn((2, *shape), generator=generator(0, "export"))
-    probe = torch.randn((3, *shape), generator=generator(1, "export"))
+    example, probe = _inputs(network, description["input_shape"])
     with torch.no_grad():
         expected = network(probe)
     difference = [0.0]
@@ -84,12 +88,28 @@ def export(
     return path, difference[0]
 
 
+def _inputs(network: nn.Module, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """An input [2, ...] to trace and one [3, ...] to check; texts of different lengths."""
+    make = getattr(network, "example", None)
+    if make is not None:
+        longest = max(4, *shape)
+        return make([longest, 2]), make([longest - 1, 3, 2])
+    return (
+        torch.randn((2, *shape), generator=generator(0, "export")),
+        torch.randn((3, *shape), generator=generator(1, "export")),
+    )
+
+
 def _metadata(description: dict[str, Any]) -> str:
     return json.dumps({k: v for k, v in description.items() if k != "input_shape"})
 
 
-def _dynamic() -> dict[str, dict[int, Any]]:
-    return {"x": {0: torch.export.Dim("batch", min=1, max=65536)}}
+def _dynamic(network: nn.Module) -> dict[str, dict[int, Any]]:
+    free = {0: torch.export.Dim("batch", min=1, max=65536)}
+    longest = getattr(network, "longest", None)
+    if longest is not None:
+        free[1] = torch.export.Dim("length", min=2, max=longest)
+    return {"x": free}
 
 
 def _write_onnx(
@@ -103,7 +123,7 @@ def _write_onnx(
             _Plain(network),
             (example,),
             dynamo=True,
-            dynamic_shapes=_dynamic(),
+            dynamic_shapes=_dynamic(network),
             verbose=False,
             input_names=["x"],
             output_names=["scores"],
@@ -123,7 +143,9 @@ def _write_torch(
     network: nn.Module, example: Tensor, probe: Tensor, description: dict[str, Any], file: Path
 ) -> Tensor:
     with _quietly():
-        program = torch.export.export(_Plain(network), (example,), dynamic_shapes=_dynamic())
+        program = torch.export.export(
+            _Plain(network), (example,), dynamic_shapes=_dynamic(network)
+        )
         content = io.BytesIO()
         torch.export.save(program, content, extra_files={"nas_domains": _metadata(description)})
         file.write_bytes(content.getvalue())

@@ -2,10 +2,11 @@
 
 import statistics
 import time
+from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 
 def count_params(network: nn.Module) -> int:
@@ -16,16 +17,19 @@ def count_params(network: nn.Module) -> int:
 def count_macs(network: nn.Module, input_shape: tuple[int, ...]) -> int:
     """Multiply-accumulates of one input, by torch's flop counter (convolutions and products).
 
+    Of a network of texts, of one of the middle length.
+
     Args:
         network: On any device; its mode is left as it was.
         input_shape: Shape of one input, without the batch.
     """
-    return macs_of(network, _example(network, input_shape))
+    examples = _examples(network, input_shape)
+    return macs_of(network, examples[len(examples) // 2])
 
 
 def macs_of(module: nn.Module, x: torch.Tensor) -> int:
     """Multiply-accumulates of a module for an input; on the device "meta" nothing is computed."""
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
     with torch.no_grad(), _Evaluating(module), counter:
         module(x)
     return int(counter.get_total_flops()) // 2
@@ -46,7 +50,8 @@ def measure_latency(
 ) -> float:
     """Median milliseconds of a forward pass of one input where the network lies.
 
-    On a GPU each pass is waited for; threads on a CPU are torch's.
+    Of a network of texts, the mean over the lengths of the medians. On a GPU each pass is waited
+    for; threads on a CPU are torch's.
 
     Args:
         network: The plain network; its mode is left as it was.
@@ -55,25 +60,40 @@ def measure_latency(
         warmup: Passes before them.
         device: Where the network lies; that of its parameters where None.
     """
-    x = _example(network, input_shape, device)
-    times = []
+    examples = _examples(network, input_shape, device)
+    times: list[list[float]] = [[] for _ in examples]
     with torch.inference_mode(), _Evaluating(network):
-        for i in range(warmup + repeats):
+        for i in range(max(warmup, len(examples)) + max(repeats, 5 * len(examples))):
+            x = examples[i % len(examples)]
             _wait(x.device)
             began = time.perf_counter()
             network(x)
             _wait(x.device)
-            if i >= warmup:
-                times.append(time.perf_counter() - began)
-    return 1000 * statistics.median(times)
+            if i >= max(warmup, len(examples)):
+                times[i % len(examples)].append(time.perf_counter() - began)
+    return 1000 * statistics.fmean(map(statistics.median, times))
 
 
-def _example(
+def _examples(
     network: nn.Module, input_shape: tuple[int, ...], device: torch.device | None = None
-) -> torch.Tensor:
+) -> list[torch.Tensor]:
+    """One input [1, ...]; of a network of texts, which makes its own, one of each length."""
     if device is None:
         device = next(network.parameters()).device
-    return torch.zeros((1, *input_shape), device=device)
+    make = getattr(network, "example", None)
+    if make is not None:
+        return [make([length]).to(device) for length in input_shape]
+    return [torch.zeros((1, *input_shape), device=device)]
+
+
+def _attention_flops(
+    query: torch.Size, key: torch.Size, value: torch.Size, *_: Any, **__: Any
+) -> int:
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
+
+
+_UNCOUNTED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+"""Products that torch's counter does not know."""
 
 
 def _wait(device: torch.device) -> None:

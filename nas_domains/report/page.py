@@ -17,6 +17,7 @@ from .content import Content, Row
 from .explained import explained
 from .growth import growth
 from .headline import headline
+from .heads import heads_panel
 from .palette import colours
 from .weights import weight_panels
 from .words import COUNTS, datum, header, known
@@ -45,6 +46,7 @@ def render(run: Run) -> str:
         scores_scope=_scope(content),
         cells=_cells(content, palette),
         choices=_choices(content),
+        heads=heads_panel(content),
         arch_str=content.result.get("best", {}).get("arch_str"),
         best=content.best,
         search=curves.search_curves(content),

@@ -25,6 +25,7 @@ for _name, _attribute, _summary in (
     ("fairnas", "fairnas", "strictly fair single paths, then evolution (Chu et al. 2021)"),
     ("ofa", "ofa", "sandwich rule and distillation, then evolution (Cai et al. 2020)"),
     ("spos", "spos", "uniform single paths, then evolution (Guo et al. 2020)"),
+    ("calibrate", "calibrate", "no training: paths of pretrained weights are scored as they are"),
     ("bayes", "bayes", "a Gaussian process says what is trained next (White et al. 2021)"),
     ("local-search", "local_search", "neighbours of the best, each trained (White et al. 2020)"),
     ("evolution", "evolution", "aging evolution of trained networks (Real et al. 2019)"),

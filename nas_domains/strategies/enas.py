@@ -160,7 +160,7 @@ class EnasTraining(PathTraining):
         self.controller = Controller(context.space, controller)
         self.controller_optimizer = torch.optim.Adam(self.controller.parameters(), controller.lr)
         seed = derive(context.seed, SEARCH, "controller")
-        self.rewards = Stream(context.task.train, context.batch_size, seed, self.second)
+        self.rewards = Stream(self.scored, context.batch_size, seed, self.indices)
 
     def state(self) -> dict[str, Stateful]:
         """See :meth:`PathTraining.state`."""

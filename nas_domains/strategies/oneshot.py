@@ -14,15 +14,16 @@ from ..core.budget import Budget
 from ..core.errors import UsageError
 from ..core.evaluate import Fidelity
 from ..core.history import RANK, SEARCH, Record
+from ..core.pretrained import PretrainedSpace
 from ..core.seeds import derive, seed_all
 from ..evaluation.context import Context
-from ..evaluation.halves import search_halves
+from ..evaluation.halves import path_data
 from ..evaluation.loop import Meter, Stateful, learning_rate, run_loop, set_learning_rate
 from ..evaluation.score import full_precision
 from ..evaluation.stream import Stream
 from ..evaluation.supernet import SupernetEvaluator
 from ..evaluation.timing import seconds_each
-from ..evaluation.train import augmented, training_loss
+from ..evaluation.train import augmented, distilled, make_optimizer, teaching, training_loss
 from ..nn.supernet import Supernet
 from .base import Plan, Strategy
 from .blackbox import counted_limit, draw
@@ -81,7 +82,8 @@ class OneShotSettings:
 class PathTraining:
     """The state of the shared weights' training, and its step.
 
-    Weights learn on the first of the halves that gradient strategies use too.
+    Weights learn on the first of the halves that gradient strategies use too, or where they are
+    pretrained on all of the training split, and then by the task's recipe.
 
     Args:
         context: Of the run.
@@ -97,14 +99,20 @@ class PathTraining:
         self.supernet = cast(Supernet, context.space.supernet(task.input_shape, task.outputs))
         self.supernet.to(context.device)
         self.weights = self.supernet.weight_parameters()
-        self.optimizer = torch.optim.SGD(
-            self.weights,
-            lr=settings.lr,
-            momentum=settings.momentum,
-            nesterov=settings.nesterov,
-            weight_decay=settings.weight_decay,
-        )
-        first, self.second = search_halves(context)
+        # Numbers for weights that begin at random would undo what these have learnt.
+        self.gentle = isinstance(context.space, PretrainedSpace)
+        self.optimizer: torch.optim.Optimizer
+        if self.gentle:
+            self.optimizer = make_optimizer(self.weights, task.recipe)
+        else:
+            self.optimizer = torch.optim.SGD(
+                self.weights,
+                lr=settings.lr,
+                momentum=settings.momentum,
+                nesterov=settings.nesterov,
+                weight_decay=settings.weight_decay,
+            )
+        first, self.scored, self.indices = path_data(context)
         seed = derive(context.seed, SEARCH, "weights")
         self.stream = Stream(task.train, context.batch_size, seed, first)
         self.meter = Meter()
@@ -138,7 +146,9 @@ class PathTraining:
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
-        settings = self.settings
+        settings, recipe = self.settings, self.context.task.recipe
+        if self.gentle:
+            return learning_rate(step, self.steps, recipe.lr, recipe.warmup, recipe.schedule)
         peak = settings.lr - settings.lr_end
         if settings.schedule == "linear":
             rate = settings.lr_end + peak * (1 - step / self.steps)
@@ -162,19 +172,21 @@ class PathTraining:
         # None and not zero: the weights of other paths take no step, not even one of momentum.
         self.optimizer.zero_grad(set_to_none=True)
         losses = self._backward(self.paths(step), x, y)
-        nn.utils.clip_grad_norm_(self.weights, self.settings.grad_clip)
+        clip = self.context.task.recipe.grad_clip if self.gentle else self.settings.grad_clip
+        nn.utils.clip_grad_norm_(self.weights, clip)
         self.optimizer.step()
         return torch.stack(losses).mean()
 
     def _backward(self, paths: Sequence[Architecture], x: Tensor, y: Tensor) -> list[Tensor]:
         losses: list[Tensor] = []
+        target = teaching(self.context, x)
         # Only classes have soft labels; in other tasks all paths learn from the data.
         distils = bool(self.ends) and self.context.task.loss is nn.functional.cross_entropy
         soft: Tensor | None = None
         for path in paths:
             output = self.output(path, x)
-            if soft is None:
-                loss = training_loss(self.context, output, y)
+            if soft is None or target is not None:
+                loss = distilled(training_loss(self.context, output, y), output, target)
             else:
                 loss = nn.functional.cross_entropy(output, soft)
             if distils and soft is None:
@@ -247,7 +259,7 @@ class OneShot(Strategy):
     """
 
     needs_supernet = True
-    units = ("epochs", "trials")
+    units: tuple[str, ...] = ("epochs", "trials")
 
     def __init__(
         self, name: str, settings: OneShotSettings, evolution: Evolution | None = None
@@ -296,6 +308,8 @@ class OneShot(Strategy):
         """See :meth:`Strategy.search`; a scored path is a record, the first after all training."""
         training = self.training(context, plan["steps"])
         evaluator = SupernetEvaluator(context, training.run(), self.settings.samples)
+        if isinstance(context.space, PretrainedSpace):
+            context.space.adopt(evaluator.supernet)
         score_paths(
             context,
             evaluator,

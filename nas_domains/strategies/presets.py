@@ -5,6 +5,7 @@ from functools import partial
 from ..nn.relaxation import Dirichlet, Gates, Gumbel, Softmax
 from .base import Strategy
 from .blackbox import BlackBox
+from .calibrate import Calibrate
 from .enas import ControllerSettings, Enas
 from .gradient import Gradient
 from .oneshot import OneShot, OneShotSettings
@@ -224,6 +225,12 @@ def ofa() -> Strategy:
         "sandwich", lr=2.6, lr_batch=2048, nesterov=True, weight_decay=3e-5, epochs=180
     )
     return OneShot("ofa", settings, Evolution(population=100, parents=25))
+
+
+def calibrate() -> Strategy:
+    """Scores paths of weights that are trained already, and evolves them as ``ofa`` does."""
+    settings = OneShotSettings("uniform", lr=1.0, lr_batch=1, trials=500)
+    return Calibrate("calibrate", settings, Evolution(population=50, parents=12))
 
 
 def enas() -> Strategy:

@@ -210,7 +210,7 @@ class TryOut:
     def _train(self, network: nn.Module, steps: int) -> list[float]:
         """The loss of each step; all architectures see the same batches."""
         context, recipe = self.context, self.context.task.recipe
-        optimizer = make_optimizer(recipe, network)
+        optimizer = make_optimizer(network.parameters(), recipe)
         losses = []
         network.train()
         for step in range(steps):

@@ -177,6 +177,8 @@ def test_bad_metrics_are_refused():
         ("label_smoothing", 1.0),
         ("drop_path", 1.0),
         ("drop_path", -0.2),
+        ("optimizer", "adam"),
+        ("schedule", "step"),
     ],
 )
 def test_bad_recipes_are_refused(name, value):

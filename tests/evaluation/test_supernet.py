@@ -87,7 +87,7 @@ def test_a_score_is_that_of_the_extracted_network(context: Context, supernet: Su
     for architecture in context.space.sample(3, seed=1):
         network = supernet.extract(architecture)
         recalibrate(network, evaluator.batches())
-        expected = evaluate(network, context.task.train, context, evaluator.second)
+        expected = evaluate(network, context.task.train, context, evaluator.indices)
         found = _score(evaluator, architecture)
         for name, value in expected.items():
             # The same sums in another layout.
@@ -132,7 +132,7 @@ def test_scores_are_of_the_second_half_and_statistics_of_the_first(
 ) -> None:
     first, second = search_halves(context)
     evaluator = SupernetEvaluator(context, supernet, samples=10**6)
-    assert evaluator.second == second
+    assert evaluator.indices == second
     images = context.task.train.tensors[0]
     known = {tuple(images[i].flatten().tolist()) for i in first}
     rows = torch.cat(list(evaluator.batches())).flatten(1).tolist()

@@ -148,7 +148,7 @@ def test_the_weight_step_leaves_the_controller(tmp_path: Path) -> None:
 
 def test_rewards_are_of_the_second_half(tmp_path: Path) -> None:
     training = make_training(tmp_path)
-    assert sorted(training.rewards.indices.tolist()) == sorted(training.second)
+    assert sorted(training.rewards.indices.tolist()) == sorted(training.indices)
     assert not set(training.rewards.indices.tolist()) & set(training.stream.indices.tolist())
 
 

@@ -1,0 +1,225 @@
+"""SST-2: half of an encoder's layers, found by a search, beside the whole, even and random halves.
+
+Runs ``nas-domains search`` on a checkpoint once a seed, with a limit on parameters that half of
+the encoder's layers keep, and writes ``sst2.json`` and ``sst2.md`` beside this file. A killed
+study goes on where it was: finished seeds are read, a begun one is resumed.
+
+All rows are parts of what was fine-tuned once, and are trained alike; a tenth of the training
+sentences selects, and the development sentences (the test here) are scored once a trained network.
+
+    python benchmarks/sst2.py sst2_train.tsv sst2_dev.tsv --checkpoint all-minilm-l6-v2/
+    python benchmarks/sst2.py                     # the committed table again
+"""
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+LATENCY_SENTENCES = 60
+"""Sentences of the test, evenly spaced by length, on which networks are timed in turn."""
+
+
+def limit_of(checkpoint: str) -> int:
+    """Parameters of a network with half of the layers' parameters, and all else."""
+    from nas_domains import load_space
+
+    space: Any = load_space(f"transformer:checkpoint={checkpoint}")
+    table = space.cost_tables((16,), 2)["params"]
+    return int(table.base + (table.cost(space.largest()) - table.base) / 2)
+
+
+def run_seed(runs: Path, seed: int, options: list[str]) -> Path:
+    """The finished run of a seed; searched, resumed or found, if begun with these options."""
+    out, asked = runs / f"seed{seed}", runs / f"seed{seed}.options.json"
+    command = [sys.executable, "-m", "nas_domains.cli"]
+    if (out / "config.yaml").exists():
+        if json.loads(asked.read_text(encoding="utf-8")) != options:
+            sys.exit(f"{out} was begun with other options: name another folder with --runs.")
+        command += ["resume", str(out)]
+    else:
+        runs.mkdir(parents=True, exist_ok=True)
+        asked.write_text(json.dumps(options), encoding="utf-8")
+        command += ["search", "--seed", str(seed), "--out", str(out), *options]
+    subprocess.run(command, check=True)
+    return out
+
+
+def read_run(out: Path) -> dict[str, Any]:
+    """What the table needs of a run: its result, and which test sentences each row got right."""
+    from nas_domains.core.history import History
+    from nas_domains.core.run import Run
+    from nas_domains.core.task import load_task
+
+    run = Run.open(out)
+    task = load_task(run.config["task"], **run.config["task_options"])
+    history = History(out / "history.jsonl")
+    labels = [int(task.test[i][1]) for i in range(len(task.test))]
+    right: dict[str, list[int]] = {}
+    spent = 0.0
+    for record in history:
+        if record.stage.startswith("test/"):
+            name = record.stage.removeprefix("test/").rpartition("/")[0]
+            pairs = zip(record.detail["predicted"], labels, strict=True)
+            right[name] = [int(p == y) for p, y in pairs]
+            if name == "winner":
+                spent = record.seconds + record.detail["train_seconds"]
+    result = run.result
+    return {
+        "result": result,
+        "right": right,
+        "winner_seconds": result["prepare_seconds"] + result["search_seconds"] + spent,
+        "latency_ms": time_rows(out, task, result),
+    }
+
+
+def time_rows(out: Path, task: Any, result: dict[str, Any]) -> dict[str, float]:
+    """Mean milliseconds a sentence, one at a time, networks in turn: median of 7 passes each."""
+    import torch
+
+    from nas_domains import load, load_space
+    from nas_domains.core.run import Run
+
+    space: Any = load_space("transformer", **Run.open(out).config["space_config"])
+    winner = space.architecture(result["best"]["architecture"])
+    named = space.references(winner, task.input_shape, task.outputs)
+    networks = {"winner": load(out)}
+    for name, architecture in named.items():
+        networks[name] = space.build(architecture, task.input_shape, task.outputs).eval()
+    order = sorted(range(len(task.test)), key=lambda i: len(task.test[i][0]))
+    step = max(1, len(order) // LATENCY_SENTENCES)
+    inputs = [task.test[i][0][None] for i in order[step // 2 :: step]]
+    times: dict[str, list[float]] = {name: [] for name in networks}
+    with torch.inference_mode():
+        for passes in range(8):
+            for name, network in networks.items():
+                began = time.perf_counter()
+                for x in inputs:
+                    network(x)
+                if passes:
+                    times[name].append((time.perf_counter() - began) / len(inputs))
+    return {name: 1000 * statistics.median(values) for name, values in times.items()}
+
+
+def paired(seeds: list[dict[str, Any]], first: str, others: list[str]) -> tuple[float, float]:
+    """Accuracy of one row minus the mean of others, and half its 95 % interval.
+
+    Paired by sentence: the mean over seeds for each, then the spread over the sentences.
+    """
+    differences = []
+    for i in range(len(seeds[0]["right"][first])):
+        each = [
+            s["right"][first][i] - statistics.fmean(s["right"][other][i] for other in others)
+            for s in seeds
+        ]
+        differences.append(statistics.fmean(each))
+    error = statistics.stdev(differences) / math.sqrt(len(differences))
+    return statistics.fmean(differences), 1.96 * error
+
+
+def markdown(study: dict[str, Any]) -> str:
+    """The table as committed."""
+    seeds = list(study["seeds"].values())
+    first = seeds[0]["result"]
+    environment = first["environment"]
+    randoms = [name for name in seeds[0]["right"] if name.startswith("random/")]
+    n = len(seeds[0]["right"]["winner"])
+    lines = [
+        f"# SST-2, {n} development sentences as the test",
+        "",
+        f"`nas-domains search {' '.join(study['options'])}`, seeds "
+        f"{', '.join(study['seeds'])}; {environment['cpu']}, {environment['threads']} threads, "
+        f"torch {environment['packages']['torch']}, commit {study['code']}. Means over seeds.",
+        "",
+        "| network | accuracy | parameters | latency of a sentence, ms | faster than the whole |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    rows = {"whole": ["full"], "found": ["winner"], "even": ["uniform"], "random": randoms}
+    for label, names in rows.items():
+        accuracy = statistics.fmean(
+            statistics.fmean(s["right"][name]) for s in seeds for name in names
+        )
+        params = statistics.fmean(metrics_of(s, name)["params"] for s in seeds for name in names)
+        timed = [s["latency_ms"] for s in seeds if names[0] in s["latency_ms"]]
+        cells = [label, f"{accuracy:.4f}", f"{params:,.0f}", "-", "-"]
+        if timed:
+            cells[3] = f"{statistics.fmean(t[names[0]] for t in timed):.2f}"
+            cells[4] = f"{statistics.fmean(t['full'] / t[names[0]] for t in timed):.2f}"
+        lines.append("| " + " | ".join(cells) + " |")
+    lines.append("")
+    for label, others in (("whole", ["full"]), ("even", ["uniform"]), ("random", randoms)):
+        difference, half = paired(seeds, "winner", others)
+        lines.append(
+            f"- found minus {label}, paired over the sentences: {100 * difference:+.2f} points "
+            f"± {100 * half:.2f} (95 %)"
+        )
+    for seed, s in study["seeds"].items():
+        lines.append(
+            f"- seed {seed}: fine-tuning, search and training of the winner "
+            f"{s['winner_seconds'] / 60:.1f} minutes; plan {json.dumps(s['result']['plan'])}; "
+            f"{json.dumps(s['result']['best']['architecture'])}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def metrics_of(seed: dict[str, Any], name: str) -> dict[str, Any]:
+    """The test metrics of a row."""
+    result = seed["result"]
+    if name == "winner":
+        found: dict[str, Any] = result["best"]["metrics"]
+    elif name.startswith("random/"):
+        found = result["random_baseline"]["metrics"][int(name.partition("/")[2])]
+    else:
+        found = result["baselines"][name]
+    return found
+
+
+def write(study: dict[str, Any]) -> None:
+    """Writes the record and the table, and prints the table."""
+    text = markdown(study)
+    (HERE / "sst2.json").write_text(json.dumps(study, indent=1) + "\n", encoding="utf-8")
+    (HERE / "sst2.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def main() -> None:
+    """Runs the study and writes its table after each seed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("train", nargs="?", help="sst2_train.tsv; none: print again")
+    parser.add_argument("test", nargs="?", help="sst2_dev.tsv")
+    parser.add_argument("--checkpoint", help="folder of the encoder")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--strategy", default="ofa")
+    parser.add_argument("--budget", default="epochs=1,trials=300")
+    parser.add_argument("--train-budget", default="epochs=2")
+    parser.add_argument("--tune", type=int, default=2, help="epochs of the whole network")
+    parser.add_argument("--runs", type=Path, default=Path("runs/sst2"))
+    parser.add_argument("--option", action="append", default=[], help="more, for the command")
+    arguments = parser.parse_args()
+    if arguments.train is None:
+        print(markdown(json.loads((HERE / "sst2.json").read_text(encoding="utf-8"))))
+        return
+    if not arguments.test or not arguments.checkpoint:
+        parser.error("name the test file and --checkpoint")
+    options = ["--data", arguments.train, "--option", f"test={Path(arguments.test).absolute()}"]
+    options += ["--space", f"transformer:checkpoint={arguments.checkpoint},tune={arguments.tune}"]
+    options += ["--strategy", arguments.strategy, "--objective", "accuracy"]
+    options += ["--objective", f"params<={limit_of(arguments.checkpoint)}"]
+    options += ["--budget", arguments.budget, "--train-budget", arguments.train_budget]
+    options += arguments.option
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    code = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False).stdout
+    study: dict[str, Any] = {"code": code.strip() or "unknown", "options": options, "seeds": {}}
+    for seed in range(arguments.seeds):
+        study["seeds"][str(seed)] = read_run(run_seed(arguments.runs, seed, options))
+        write(study)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Elastic blocks of a transformer: attention of the first heads, feed-forward of the first units.
+
+Both may be left out, so that a layer with neither is gone and the depth is elastic too. What comes
+first stays longest: :mod:`nas_domains.nn.elastic.importance` puts heads and units in order.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ..encoder import (
+    AttentionBlock,
+    Encoder,
+    EncoderLayer,
+    EncoderSpec,
+    FeedForwardBlock,
+    LayerSize,
+    Skip,
+    TextClassifier,
+    classifier_of,
+)
+from .base import Elastic, filled
+from .network import Sizes
+
+
+class ElasticAttention(Elastic):
+    """An attention block over its first heads; its size is ``heads``, from 0 on.
+
+    Args:
+        block: The plain block with all heads.
+    """
+
+    def __init__(self, block: AttentionBlock) -> None:
+        super().__init__(block, {"heads": block.heads}, {"heads": 0})
+
+    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
+        """[B, T, D] -> the same; keep is bool [B, T]."""
+        heads = self.active["heads"]
+        if not heads:
+            return x
+        out: Tensor = self.whole(x, keep, heads)
+        return out
+
+    def extract(self) -> nn.Module:
+        """The plain block; see :meth:`Elastic.extract`."""
+        heads = self.active["heads"]
+        if not heads:
+            return Skip().train(self.training)
+        whole: AttentionBlock = self.whole
+        n = heads * whole.spec.head_size
+        with torch.device("meta"):
+            block = AttentionBlock(whole.spec, heads)
+        tensors: dict[str, Tensor | None] = dict(whole.state_dict())
+        for name in ("query", "key", "value"):
+            tensors[f"{name}.weight"] = getattr(whole, name).weight[:n]
+            tensors[f"{name}.bias"] = getattr(whole, name).bias[:n]
+        tensors["out.weight"] = whole.out.weight[:, :n].contiguous()
+        return filled(block, tensors).train(self.training)
+
+
+class ElasticFeedForward(Elastic):
+    """A feed-forward block over its first units; its size is ``width``, from 0 on.
+
+    Args:
+        block: The plain block with all units.
+    """
+
+    def __init__(self, block: FeedForwardBlock) -> None:
+        super().__init__(block, {"width": block.inner.out_features}, {"width": 0})
+
+    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
+        """[B, T, D] -> the same."""
+        width = self.active["width"]
+        if not width:
+            return x
+        out: Tensor = self.whole(x, keep, width)
+        return out
+
+    def extract(self) -> nn.Module:
+        """The plain block; see :meth:`Elastic.extract`."""
+        width = self.active["width"]
+        if not width:
+            return Skip().train(self.training)
+        whole: FeedForwardBlock = self.whole
+        with torch.device("meta"):
+            block = FeedForwardBlock(whole.spec, width)
+        tensors: dict[str, Tensor | None] = dict(whole.state_dict())
+        tensors["inner.weight"] = whole.inner.weight[:width]
+        tensors["inner.bias"] = whole.inner.bias[:width]
+        tensors["outer.weight"] = whole.outer.weight[:, :width].contiguous()
+        return filled(block, tensors).train(self.training)
+
+
+def elastic_classifier(spec: EncoderSpec, outputs: int) -> TextClassifier:
+    """The network whose blocks are elastic, at their largest, with fresh weights."""
+    largest = [LayerSize(spec.heads, spec.width)] * spec.layers
+    return make_elastic(classifier_of(spec, largest, outputs))
+
+
+def make_elastic(network: TextClassifier) -> TextClassifier:
+    """Makes the blocks of a plain network elastic, in place."""
+    for layer in layers_of(network.encoder):
+        if isinstance(layer.attention, AttentionBlock):
+            layer.attention = ElasticAttention(layer.attention)
+        if isinstance(layer.feed_forward, FeedForwardBlock):
+            layer.feed_forward = ElasticFeedForward(layer.feed_forward)
+    return network
+
+
+def layers_of(encoder: Encoder) -> list[EncoderLayer]:
+    """The layers of an encoder."""
+    return [layer for layer in encoder.layers if isinstance(layer, EncoderLayer)]
+
+
+def elastic_sizes(sizes: list[LayerSize]) -> Sizes:
+    """What the blocks of :func:`elastic_classifier` are set to."""
+    found: dict[str, dict[str, int]] = {}
+    for i, size in enumerate(sizes):
+        found[f"encoder.layers.{i}.attention"] = {"heads": size.heads}
+        found[f"encoder.layers.{i}.feed_forward"] = {"width": size.width}
+    return found

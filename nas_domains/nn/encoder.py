@@ -1,0 +1,384 @@
+"""Transformer encoders of ordinary modules, whose layers may differ in heads and width.
+
+BERT (Devlin et al. 2019), RoBERTa and DistilBERT are of this form: embeddings, layers of
+self-attention (Vaswani et al. 2017, arXiv 1706.03762) and feed-forward blocks, a head on the first
+token. ``norm_first`` puts the norms before the blocks, as ViT and wav2vec 2.0 have it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "gelu": nn.GELU,
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """What all encoders of a space have in common, and the largest size of their layers.
+
+    Attributes:
+        hidden: Features between the blocks.
+        heads: Heads of each layer; ``hidden / heads`` features each.
+        width: Features inside each feed-forward block.
+        layers: Layers.
+        vocabulary: Number of tokens.
+        positions: Rows of the table of positions.
+        types: Rows of the table of segments; 0 where there is none.
+        eps: Of the layer norms.
+        activation: Inside the feed-forward blocks, of :data:`ACTIVATIONS`.
+        head_activation: Of the classifier's first layer.
+        dropout: Behind each block and the embeddings.
+        attention_dropout: Of the attention's weights.
+        pad: Token that fills a batch.
+        cls: First token of each text.
+        sep: Last token of each text.
+        first_position: Position of the first token; where not 0 padding is not counted, as in
+            RoBERTa.
+        norm_first: Whether norms stand before the blocks.
+        std: Standard deviation of fresh weights.
+        family: The ``model_type`` in transformers that it was read from.
+    """
+
+    hidden: int
+    heads: int
+    width: int
+    layers: int
+    vocabulary: int
+    positions: int
+    types: int = 0
+    eps: float = 1e-12
+    activation: str = "gelu"
+    head_activation: str = "tanh"
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    pad: int = 0
+    cls: int = 1
+    sep: int = 2
+    first_position: int = 0
+    norm_first: bool = False
+    std: float = 0.02
+    family: str = "bert"
+
+    @property
+    def head_size(self) -> int:
+        """Features of a head."""
+        return self.hidden // self.heads
+
+    @property
+    def longest(self) -> int:
+        """Tokens that a text may have."""
+        return self.positions - self.first_position
+
+
+@dataclass(frozen=True)
+class LayerSize:
+    """The size of a layer.
+
+    Attributes:
+        heads: Heads; 0 leaves the attention out.
+        width: Features inside the feed-forward block; 0 leaves it out.
+    """
+
+    heads: int
+    width: int
+
+
+def attend(
+    x: Tensor,
+    keep: Tensor,
+    project_in: Sequence[tuple[Tensor, Tensor]],
+    project_out: tuple[Tensor, Tensor],
+    heads: int,
+    head_size: int,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Softmax self-attention of the first heads of a projection.
+
+    The weights of fewer heads than there are in the projection are views of it. This is the one
+    place where attention is computed.
+
+    Args:
+        x: [B, T, D].
+        keep: Tokens that are attended to, bool [B, T]; at least one in each row.
+        project_in: Weight [H * head_size, D] and bias [H * head_size] of query, key and value.
+        project_out: Weight [D, H * head_size] and bias [D].
+        heads: How many heads are used, 1 to H.
+        head_size: Features of a head.
+        dropout: Of the attention's weights.
+
+    Returns:
+        [B, T, D].
+    """
+    batch, tokens, _ = x.shape
+    n = heads * head_size
+    q, k, v = (
+        functional.linear(x, w[:n], b[:n]).view(batch, tokens, heads, head_size).transpose(1, 2)
+        for w, b in project_in
+    )
+    mixed = functional.scaled_dot_product_attention(
+        q, k, v, attn_mask=keep[:, None, None, :], dropout_p=dropout
+    )
+    joined = mixed.transpose(1, 2).reshape(batch, tokens, n)
+    weight, bias = project_out
+    return functional.linear(joined, weight[:, :n], bias)
+
+
+class Skip(nn.Module):
+    """Stands for a block that is left out."""
+
+    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
+        """[B, T, D] -> the same."""
+        return x
+
+
+class AttentionBlock(nn.Module):
+    """Self-attention with its norm and shortcut.
+
+    Args:
+        spec: Of the encoder.
+        heads: Number of heads.
+    """
+
+    def __init__(self, spec: EncoderSpec, heads: int) -> None:
+        super().__init__()
+        self.spec, self.heads = spec, heads
+        inner = heads * spec.head_size
+        self.query = nn.Linear(spec.hidden, inner)
+        self.key = nn.Linear(spec.hidden, inner)
+        self.value = nn.Linear(spec.hidden, inner)
+        self.out = nn.Linear(inner, spec.hidden)
+        self.norm = nn.LayerNorm(spec.hidden, eps=spec.eps)
+        self.dropout = nn.Dropout(spec.dropout)
+
+    def forward(self, x: Tensor, keep: Tensor, heads: int | None = None) -> Tensor:
+        """[B, T, D] -> the same, by the first heads; all where None."""
+        shortcut = x
+        if self.spec.norm_first:
+            x = self.norm(x)
+        x = attend(
+            x,
+            keep,
+            [(p.weight, p.bias) for p in (self.query, self.key, self.value)],
+            (self.out.weight, self.out.bias),
+            self.heads if heads is None else heads,
+            self.spec.head_size,
+            self.spec.attention_dropout if self.training else 0.0,
+        )
+        x = shortcut + self.dropout(x)
+        return x if self.spec.norm_first else self.norm(x)
+
+
+class FeedForwardBlock(nn.Module):
+    """Two linear layers around an activation, with their norm and shortcut.
+
+    Args:
+        spec: Of the encoder.
+        width: Features inside.
+    """
+
+    def __init__(self, spec: EncoderSpec, width: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.inner = nn.Linear(spec.hidden, width)
+        self.activation = ACTIVATIONS[spec.activation]()
+        self.outer = nn.Linear(width, spec.hidden)
+        self.norm = nn.LayerNorm(spec.hidden, eps=spec.eps)
+        self.dropout = nn.Dropout(spec.dropout)
+
+    def forward(self, x: Tensor, keep: Tensor, width: int | None = None) -> Tensor:
+        """[B, T, D] -> the same, by the first features inside; all where None."""
+        shortcut = x
+        if self.spec.norm_first:
+            x = self.norm(x)
+        x = self.activation(
+            functional.linear(x, self.inner.weight[:width], self.inner.bias[:width])
+        )
+        x = functional.linear(x, self.outer.weight[:, :width], self.outer.bias)
+        x = shortcut + self.dropout(x)
+        return x if self.spec.norm_first else self.norm(x)
+
+
+class EncoderLayer(nn.Module):
+    """An attention block and a feed-forward block.
+
+    Args:
+        attention: (x [B, T, D], keep [B, T]) -> [B, T, D].
+        feed_forward: The same.
+    """
+
+    def __init__(self, attention: nn.Module, feed_forward: nn.Module) -> None:
+        super().__init__()
+        self.attention, self.feed_forward = attention, feed_forward
+
+    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
+        """[B, T, D] -> the same."""
+        x = self.attention(x, keep)
+        out: Tensor = self.feed_forward(x, keep)
+        return out
+
+
+class Embeddings(nn.Module):
+    """The sum of what tokens, positions and segments mean.
+
+    Args:
+        spec: Of the encoder.
+    """
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.words = nn.Embedding(spec.vocabulary, spec.hidden)
+        self.positions = nn.Embedding(spec.positions, spec.hidden)
+        self.types = nn.Embedding(spec.types, spec.hidden) if spec.types else None
+        self.norm = nn.LayerNorm(spec.hidden, eps=spec.eps)
+        self.dropout = nn.Dropout(spec.dropout)
+
+    def forward(self, ids: Tensor, types: Tensor | None = None) -> Tensor:
+        """Tokens int64 [B, T] -> [B, T, D]; segments are read off the tokens where not given."""
+        spec = self.spec
+        x: Tensor = self.words(ids)
+        if self.types is not None:
+            x = x + self.types(self.segments(ids) if types is None else types)
+        if spec.first_position:
+            real = (ids != spec.pad).long()
+            places = real.cumsum(1) * real + spec.first_position - 1
+        else:
+            places = torch.arange(ids.shape[1], device=ids.device)
+        out: Tensor = self.dropout(self.norm(x + self.positions(places)))
+        return out
+
+    def segments(self, ids: Tensor) -> Tensor:
+        """Segment of each token int64 [B, T]: 0 up to the first separator, 1 behind it."""
+        if self.spec.types < 2:
+            return torch.zeros_like(ids)
+        ends = (ids == self.spec.sep).long()
+        return (ends.cumsum(1) - ends).clamp(max=1)
+
+
+class Encoder(nn.Module):
+    """Embeddings and layers.
+
+    Args:
+        spec: What does not depend on the sizes.
+        layers: One after the other.
+    """
+
+    def __init__(self, spec: EncoderSpec, layers: Sequence[EncoderLayer]) -> None:
+        super().__init__()
+        self.spec = spec
+        self.embeddings = Embeddings(spec)
+        self.layers = nn.ModuleList(layers)
+        self.norm = nn.LayerNorm(spec.hidden, eps=spec.eps) if spec.norm_first else None
+
+    def forward(
+        self, ids: Tensor, keep: Tensor | None = None, types: Tensor | None = None
+    ) -> Tensor:
+        """Tokens int64 [B, T] -> states [B, T, D].
+
+        Args:
+            ids: The tokens, filled up with the padding token.
+            keep: Tokens that count, bool [B, T]; those that are no padding where None.
+            types: Segments int64 [B, T]; see :meth:`Embeddings.segments` where None.
+        """
+        keep = ids != self.spec.pad if keep is None else keep
+        x: Tensor = self.embeddings(ids, types)
+        for layer in self.layers:
+            x = layer(x, keep)
+        return x if self.norm is None else self.norm(x)
+
+
+class ClassifierHead(nn.Module):
+    """Two linear layers on the state of the first token.
+
+    Args:
+        spec: Of the encoder.
+        outputs: Size of the output.
+    """
+
+    def __init__(self, spec: EncoderSpec, outputs: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(spec.hidden, spec.hidden)
+        self.activation = ACTIVATIONS[spec.head_activation]()
+        self.dropout = nn.Dropout(spec.dropout)
+        self.classifier = nn.Linear(spec.hidden, outputs)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """[B, T, D] -> [B, outputs]."""
+        scores: Tensor = self.classifier(self.dropout(self.activation(self.dense(states[:, 0]))))
+        return scores
+
+
+class TextClassifier(nn.Module):
+    """An encoder with a classifier on its first token.
+
+    Args:
+        encoder: The encoder.
+        outputs: Size of the output.
+    """
+
+    def __init__(self, encoder: Encoder, outputs: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = ClassifierHead(encoder.spec, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens int64 [B, T], filled up with the padding token -> [B, outputs]."""
+        scores: Tensor = self.head(self.encoder(x))
+        return scores
+
+    @property
+    def longest(self) -> int:
+        """Tokens that a text may have."""
+        return self.encoder.spec.longest
+
+    def example(self, lengths: Sequence[int]) -> Tensor:
+        """A batch of made-up texts of these lengths: int64 [B, longest], on the CPU."""
+        return made_up(self.encoder.spec, lengths)
+
+
+def made_up(spec: EncoderSpec, lengths: Sequence[int]) -> Tensor:
+    """Tokens of texts that mean nothing, filled up to the longest: int64 [B, T]."""
+    special = {spec.pad, spec.cls, spec.sep}
+    words = [token for token in range(spec.vocabulary) if token not in special][:1000]
+    batch = torch.full((len(lengths), max(lengths)), spec.pad)
+    for row, length in enumerate(lengths):
+        middle = [words[(7 * i + row) % len(words)] for i in range(length - 2)]
+        batch[row, :length] = torch.tensor([spec.cls, *middle, spec.sep][:length])
+    return batch
+
+
+def _fresh(module: nn.Module, std: float) -> None:
+    """Draws weights as BERT does: normal, biases zero, norms one."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=std)
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)
+
+
+def classifier_of(spec: EncoderSpec, sizes: Sequence[LayerSize], outputs: int) -> TextClassifier:
+    """The plain network of these sizes, with weights from torch's global generator."""
+    network = TextClassifier(encoder_of(spec, sizes), outputs)
+    network.apply(lambda module: _fresh(module, spec.std))
+    return network
+
+
+def encoder_of(spec: EncoderSpec, sizes: Sequence[LayerSize]) -> Encoder:
+    """The plain encoder of these sizes."""
+    return Encoder(
+        spec,
+        [
+            EncoderLayer(
+                AttentionBlock(spec, size.heads) if size.heads else Skip(),
+                FeedForwardBlock(spec, size.width) if size.width else Skip(),
+            )
+            for size in sizes
+        ],
+    )

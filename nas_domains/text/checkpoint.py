@@ -1,0 +1,143 @@
+"""A pretrained encoder in a local folder of transformers: its form, weights and tokenizer."""
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ..core.errors import UsageError
+from ..nn.encoder import EncoderSpec, TextClassifier
+from .families import FAMILIES, family_of, read_spec
+
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model")
+"""Files of which a tokenizer has at least one."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder that transformers wrote.
+
+    Attributes:
+        path: The folder.
+        spec: The form of its encoder.
+    """
+
+    path: str
+    spec: EncoderSpec
+
+    def state(self) -> dict[str, Tensor]:
+        """The weights under our names; those of the classifier where they are there.
+
+        Raises:
+            UsageError: The weights are missing or damaged.
+        """
+        file = os.path.join(self.path, "model.safetensors")
+        try:
+            theirs = load_file(file)
+        except (OSError, SafetensorError):
+            raise UsageError(
+                f"{self.path!r} holds no model.safetensors that can be read: save the model "
+                "there by save_pretrained."
+            ) from None
+        # Names that old versions of transformers gave.
+        theirs = {
+            name.replace("LayerNorm.gamma", "LayerNorm.weight").replace(
+                "LayerNorm.beta", "LayerNorm.bias"
+            ): weight
+            for name, weight in theirs.items()
+        }
+        family = FAMILIES[self.spec.family]
+        found: dict[str, Tensor] = {}
+        for ours, name in family.names(self.spec.layers).items():
+            for kind in ("weight", "bias"):
+                bare = f"{name.removeprefix(family.prefix)}.{kind}"
+                weight = theirs.get(f"{name}.{kind}", theirs.get(bare))
+                if weight is not None:
+                    found[f"{ours}.{kind}"] = weight.float()
+        return found
+
+    def fill(self, network: TextClassifier) -> None:
+        """Loads the weights into a plain network of the full size.
+
+        A classifier of another number of outputs keeps its own weights.
+
+        Raises:
+            UsageError: A weight of the encoder is missing or has another shape.
+        """
+        state, own = self.state(), network.state_dict()
+        for name, value in own.items():
+            weight = state.get(name)
+            fits = weight is not None and weight.shape == value.shape
+            if not fits and name.startswith("encoder."):
+                raise UsageError(
+                    f"The weights in {self.path!r} do not fit its config.json (no {name} of shape "
+                    f"{tuple(value.shape)}): restore them from a copy."
+                )
+            if not fits:
+                state.pop(name, None)
+        network.load_state_dict(own | state)
+
+
+def open_checkpoint(path: object) -> Checkpoint:
+    """Reads the form of a checkpoint.
+
+    Args:
+        path: A folder with config.json, model.safetensors and the files of a tokenizer.
+
+    Raises:
+        UsageError: No such folder, or an encoder that is not known here.
+    """
+    place = os.path.abspath(str(path))
+    file = Path(place) / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(
+            f"{str(path)!r} holds no config.json: give the folder of a checkpoint that "
+            "transformers wrote."
+        ) from None
+    except (OSError, ValueError):
+        config = None
+    if not isinstance(config, dict):
+        raise UsageError(f"{str(file)!r} is damaged: restore it from a copy.")
+    family_of(str(path), config)
+    tokenizer = load_tokenizer(place)
+    special = {name: getattr(tokenizer, f"{name}_token_id") for name in ("pad", "cls", "sep")}
+    missing = [name for name, token in special.items() if token is None]
+    if missing:
+        raise UsageError(
+            f"The tokenizer in {str(path)!r} has no {missing[0]} token: use another checkpoint."
+        )
+    return Checkpoint(place, read_spec(str(path), config, special))
+
+
+@cache
+def load_tokenizer(path: str) -> Any:
+    """The tokenizer of a checkpoint.
+
+    Raises:
+        UsageError: There is none that can be read.
+    """
+    # Without any, transformers makes one that knows no words.
+    if not any(os.path.isfile(os.path.join(path, name)) for name in VOCABULARIES):
+        raise UsageError(
+            f"{path!r} holds no files of a tokenizer: save it there by save_pretrained."
+        )
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except Exception as error:  # it raises many kinds
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise UsageError(
+            f"{path!r} holds no tokenizer that can be read ({reason}): save it there by "
+            "save_pretrained."
+        ) from None
+    return tokenizer
