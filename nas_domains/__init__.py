@@ -6,7 +6,7 @@ The public names load what they need at first use: ``import nas_domains`` alone 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import evaluation, strategies, vision
+from . import evaluation, speech, strategies, vision
 from .core.registry import actions, spaces
 from .version import __version__
 
@@ -69,6 +69,7 @@ __all__ = [
     "resume",
     "search",
     "spaces",
+    "speech",
     "strategies",
     "vision",
 ]

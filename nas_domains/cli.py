@@ -59,6 +59,10 @@ def search(
     split: Annotated[str | None, typer.Option(help="How to split, e.g. val=0.1,test=0.2.")] = None,
     augment: Annotated[str | None, typer.Option(help="shift,flip,cutout or none.")] = None,
     size: Annotated[str | None, typer.Option(help="Side of image files, e.g. 64.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="Another option of the data's reader, NAME=VALUE; may be repeated."),
+    ] = None,
     recipe: Annotated[str | None, typer.Option(help="E.g. lr=0.1,batch_size=32.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that train what is proposed.")] = 1,
     storage: Annotated[
@@ -71,7 +75,7 @@ def search(
     quiet: Annotated[bool, typer.Option(help="Show no progress.")] = False,
 ) -> None:
     """Searches a network for data, trains it, and compares it with random and hand-made ones."""
-    options = {"split": split, "augment": augment, "size": size}
+    options = {"split": split, "augment": augment, "size": size, **_parse_options(option or [])}
     with _stoppable(out):
         from .compose import search as run_search
 
@@ -207,6 +211,18 @@ def _stoppable(path: Path) -> Iterator[None]:
         begun = (path / "config.yaml").exists()
         how = f"nas-domains resume {path} goes on from here" if begun else "nothing was begun"
         sys.exit(_say(f"Stopped: {how}.", STOPPED))
+
+
+def _parse_options(texts: list[str]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not value or not name.isidentifier() or name in options:
+            raise UsageError(
+                f"--option {text!r} is not NAME=VALUE with a new name: write --option fold=1/5."
+            )
+        options[name] = value
+    return options
 
 
 def _parse_recipe(text: str | None) -> dict[str, Any]:

@@ -310,6 +310,9 @@ def find_loader(source: str, domain: str | None = None) -> TaskLoader:
             loader: TaskLoader = entry.load()
             if loader.accepts(source):
                 return loader
+    for entry in tasks:
+        if entry.domain == domain and entry.missing:
+            entry.load()  # Says which extra it needs.
     if "/" not in source and "." not in source:
         return cast(TaskLoader, tasks.load(source))
     if not os.path.exists(source):
