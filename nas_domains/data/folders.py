@@ -23,8 +23,8 @@ def read_folder(root: str, kind: FileKind = IMAGES) -> LabelledFiles:
         UsageError: It is missing or not laid out like that.
     """
     if not os.path.isdir(root):
-        kind = "No such folder" if not os.path.exists(root) else "Not a folder"
-        raise UsageError(f"{kind}: {root!r}.")
+        what = "No such folder" if not os.path.exists(root) else "Not a folder"
+        raise UsageError(f"{what}: {root!r}.")
     splits: dict[str, str] = {}
     folders = _folders(root)
     for name in folders:

@@ -54,7 +54,8 @@ class ElasticConv(Elastic):
         check_sizes("ElasticConv", **sizes, stride=stride)
         _check_shape(sizes, depthwise)
         along = tuple(axes is None or axis in axes for axis in range(dims))
-        whole = CONV[dims](
+        make: Any = CONV[dims]
+        whole = make(
             c_in,
             c_out,
             _spread(along, kernel, 1),
@@ -97,7 +98,8 @@ class ElasticConv(Elastic):
     def extract(self) -> nn.Module:
         """The plain convolution; see :meth:`Elastic.extract`."""
         weight, bias = self.weights()
-        layer = CONV[self.dims](
+        make: Any = CONV[self.dims]
+        layer: nn.Module = make(
             self.active["c_in"],
             self.active["c_out"],
             _spread(self.along, self.active["kernel"], 1),
