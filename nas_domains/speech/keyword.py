@@ -132,10 +132,10 @@ Numbers = str | float | Sequence[float]
 
 
 def keyword(
-    channels: Numbers = "12-20-32",
+    channels: Numbers = "12-20-36",
     strides: Numbers = "1-2-2",
-    depths: Numbers = "0-1-2-4",
-    expansions: Numbers = "1-2-4",
+    depths: Numbers = "0-1-2",
+    expansions: Numbers = "1-2-4-8",
     kernels: Numbers = "3-5-9",
     stem: int = 12,
     stem_stride: int = 2,
