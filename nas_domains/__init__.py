@@ -6,7 +6,7 @@ The public names load what they need at first use: ``import nas_domains`` alone 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import evaluation, medical, strategies, text, vision
+from . import evaluation, medical, speech, strategies, text, vision
 from .core.registry import actions, spaces
 from .version import __version__
 
@@ -70,6 +70,7 @@ __all__ = [
     "resume",
     "search",
     "spaces",
+    "speech",
     "strategies",
     "text",
     "vision",

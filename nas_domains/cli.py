@@ -246,16 +246,6 @@ def _parse_values(option: str, text: str | None, example: str) -> dict[str, Any]
         ) from None
 
 
-def _parse_options(given: list[str]) -> dict[str, str]:
-    options: dict[str, str] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not value or not name.isidentifier() or name in options:
-            raise UsageError(f"--option {text!r} is not one NAME=VALUE: write test=dev.tsv.")
-        options[name] = value
-    return options
-
-
 def _show(run: Any) -> None:
     """Prints the result as a table, and where the report is."""
     result = run.result

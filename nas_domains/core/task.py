@@ -353,6 +353,7 @@ def find_loader(source: str, domain: str | None = None) -> TaskLoader:
                 return loader
     for entry in tasks if domain is not None else ():
         if entry.domain == domain:
+            # Loading says which extra is missing.
             takes = getattr(entry.load(), "takes", None)
             if takes is not None and takes(source):
                 return cast(TaskLoader, entry.load())

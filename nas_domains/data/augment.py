@@ -4,8 +4,8 @@ The random numbers come from a CPU generator, a few a sample, so that a resumed 
 same bits whatever device the batch lies on.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -78,12 +78,15 @@ def cutout(x: Tensor, generator: torch.Generator) -> Tensor:
     return x.masked_fill(hole, 0.0)
 
 
-STEPS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+Step = Callable[[Tensor, torch.Generator], Tensor]
+"""(x [B, C, ...], CPU generator) -> the same shape."""
+
+STEPS: dict[str, Step] = {
     "shift": shift,
     "flip": flip,
     "cutout": cutout,
 }
-"""Names of the ``augment`` option."""
+"""Names of the ``augment`` option, of images."""
 
 
 @dataclass(frozen=True)
@@ -91,23 +94,26 @@ class Chain:
     """Augmentation steps in the order given; satisfies :data:`nas_domains.core.task.Augment`.
 
     Attributes:
-        names: Keys of :data:`STEPS`.
+        names: Keys of ``steps``.
+        steps: What each name stands for.
     """
 
     names: tuple[str, ...]
+    steps: Mapping[str, Step] = field(default_factory=lambda: STEPS)
 
     def __call__(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Changes images x [B, C, H, W]; the labels y [B] stay what they are."""
+        """Changes x [B, C, ...]; the labels y [B] stay what they are."""
         for name in self.names:
-            x = STEPS[name](x, generator)
+            x = self.steps[name](x, generator)
         return x, y
 
 
-def parse_augment(text: str | None) -> Augment | None:
+def parse_augment(text: str | None, steps: Mapping[str, Step] = STEPS) -> Augment | None:
     """Reads the ``augment`` option.
 
     Args:
-        text: "none", or names of :data:`STEPS` with commas between: "shift,flip".
+        text: "none", or names of ``steps`` with commas between: "shift,flip".
+        steps: What may be named; steps of images where left out.
 
     Returns:
         The chain, or None where nothing is to be changed.
@@ -119,11 +125,11 @@ def parse_augment(text: str | None) -> Augment | None:
     if names == ("none",):
         return None
     for name in names:
-        if name not in STEPS:
+        if name not in steps:
             raise UsageError(
-                f"augment={text!r} has an unknown step {name!r}: known are {', '.join(STEPS)}, "
+                f"augment={text!r} has an unknown step {name!r}: known are {', '.join(steps)}, "
                 "or 'none' alone."
             )
         if names.count(name) > 1:
             raise UsageError(f"augment={text!r} names {name} twice: name each step once.")
-    return Chain(names)
+    return Chain(names, steps)

@@ -1,4 +1,4 @@
-"""Labelled image files: what they have in common, and their splits."""
+"""Labelled files: what they have in common, and the splits of those that are images."""
 
 import os
 from collections.abc import Sequence
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.errors import UsageError
-from .decode import Header, decode, is_image, read_header
+from .decode import Header, decode, read_header
 from .images import CACHE_BYTES, FileImages, ImageParts, Images
+from .kinds import IMAGES, FileKind
 from .labels import encode_labels, numeric_classes
 from .rule import SplitRule, complete_splits
 from .splits import Groups
@@ -34,7 +35,7 @@ SPLIT_NAMES = {
 
 @dataclass(frozen=True)
 class LabelledFiles:
-    """Image files as a folder or a table lists them, in their sorted order.
+    """Files as a folder or a table lists them, in their sorted order.
 
     Attributes:
         source: What they are called in errors.
@@ -147,7 +148,12 @@ def _written(size: tuple[int, int]) -> str:
 
 
 def image_files(folder: str) -> list[str]:
-    """All image files below a folder, sorted; hidden files and folders are passed over.
+    """All image files below a folder; see :func:`files_below`."""
+    return files_below(folder, IMAGES)
+
+
+def files_below(folder: str, kind: FileKind) -> list[str]:
+    """All files of a kind below a folder, sorted; hidden files and folders are passed over.
 
     Raises:
         UsageError: The folder cannot be listed.
@@ -159,7 +165,7 @@ def image_files(folder: str) -> list[str]:
     found: list[str] = []
     for base, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not hidden(name)]
-        found += [os.path.join(base, n) for n in names if is_image(n) and not hidden(n)]
+        found += [os.path.join(base, n) for n in names if kind.matches(n) and not hidden(n)]
     return sorted(found)
 
 

@@ -1,15 +1,15 @@
-"""A folder of images with one sub-folder a class."""
+"""A folder of images, or of other files, with one sub-folder a class."""
 
 import os
 
 from ..core.errors import UsageError
-from .decode import is_image
-from .files import SPLIT_NAMES, LabelledFiles, hidden, image_files
+from .files import SPLIT_NAMES, LabelledFiles, files_below, hidden
+from .kinds import IMAGES, RECORDINGS, FileKind
 
 _LAYOUT = "expected is one sub-folder a class, optionally under train, val and test"
 
 
-def read_folder(root: str) -> LabelledFiles:
+def read_folder(root: str, kind: FileKind = IMAGES) -> LabelledFiles:
     """Lists ``root/CLASS/**`` or ``root/{train,val,test}/CLASS/**``, sorted by path.
 
     Splits may also be called training, valid, validation, dev and testing. A val or test folder
@@ -17,13 +17,14 @@ def read_folder(root: str) -> LabelledFiles:
 
     Args:
         root: The folder.
+        kind: Of the files that are listed.
 
     Raises:
         UsageError: It is missing or not laid out like that.
     """
     if not os.path.isdir(root):
-        kind = "No such folder" if not os.path.exists(root) else "Not a folder"
-        raise UsageError(f"{kind}: {root!r}.")
+        what = "No such folder" if not os.path.exists(root) else "Not a folder"
+        raise UsageError(f"{what}: {root!r}.")
     splits: dict[str, str] = {}
     folders = _folders(root)
     for name in folders:
@@ -47,18 +48,18 @@ def read_folder(root: str) -> LabelledFiles:
     notes: list[str] = []
     for part, name in splits.items():
         base = os.path.join(root, name) if name else root
-        found = {label: image_files(os.path.join(base, label)) for label in _folders(base)}
+        found = {label: files_below(os.path.join(base, label), kind) for label in _folders(base)}
         empty = [label for label, files in found.items() if not files]
         if part != "train" and len(empty) == len(found):
             notes.append(f"The folder {name} has no class sub-folders and was not used.")
             continue
         if len(empty) == len(found):
-            raise UsageError(_nothing(base, bool(found)))
+            raise UsageError(_nothing(base, bool(found), kind))
         if empty:
-            notes.append(f"Sub-folders without images were not used: {', '.join(empty)}.")
-        loose = sum(is_image(name) and not hidden(name) for name in os.listdir(base))
+            notes.append(f"Sub-folders without {kind.many} were not used: {', '.join(empty)}.")
+        loose = sum(kind.matches(name) and not hidden(name) for name in os.listdir(base))
         if loose:
-            notes.append(f"{loose} images outside the class sub-folders were not used.")
+            notes.append(f"{loose} {kind.many} outside the class sub-folders were not used.")
         for label, files in found.items():
             paths += files
             labels += [label] * len(files)
@@ -76,11 +77,16 @@ def _folders(base: str) -> list[str]:
         raise UsageError(f"No permission to read {base!r}.") from None
 
 
-def _nothing(base: str, has_folders: bool) -> str:
+def _nothing(base: str, has_folders: bool, kind: FileKind) -> str:
     found = [name for _, _, names in os.walk(base) for name in names]
-    if not has_folders and any(map(is_image, found)):
-        return f"{base!r} holds images but no sub-folders: {_LAYOUT}."
+    if not has_folders and any(map(kind.matches, found)):
+        return f"{base!r} holds {kind.many} but no sub-folders: {_LAYOUT}."
     if any(name.lower().endswith((".dcm", ".nii", ".nii.gz")) for name in found):
-        return f"{base!r} holds no images that vision reads: scans are for --domain medical."
+        return f"{base!r} holds no {kind.many}: scans are for --domain medical."
+    if kind is not RECORDINGS and any(map(RECORDINGS.matches, found)):
+        return (
+            f"{base!r} holds no {kind.many}: recordings are for --domain speech, which needs "
+            "pip install 'nas_domains[speech]'."
+        )
     seen = f"only {len(found)} other file(s)" if found else "no files"
-    return f"{base!r} holds no images, {seen}: {_LAYOUT}."
+    return f"{base!r} holds no {kind.many}, {seen}: {_LAYOUT}."

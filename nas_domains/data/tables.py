@@ -1,4 +1,4 @@
-"""A CSV of image files with labels, groups and splits."""
+"""A CSV of image files, or of others, with labels, groups and splits."""
 
 import csv
 import os
@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 from ..core.errors import UsageError
 from .files import SPLIT_NAMES, LabelledFiles
+from .kinds import IMAGES, FileKind
 
 _COLUMNS = ("path", "label", "group", "split")
 
 
-def read_table(source: str) -> LabelledFiles:
+def read_table(source: str, kind: FileKind = IMAGES) -> LabelledFiles:
     """Reads a CSV with the columns path, label and optionally group and split, in any order.
 
     Paths are relative to the CSV. Commas, semicolons and tabs separate; other columns are passed
@@ -18,6 +19,7 @@ def read_table(source: str) -> LabelledFiles:
 
     Args:
         source: The CSV file, UTF-8.
+        kind: What the files are called in errors.
 
     Raises:
         UsageError: The table, or a line of it, is not as said above.
@@ -41,7 +43,7 @@ def read_table(source: str) -> LabelledFiles:
             raise UsageError(f"{source!r}, line {line}: there is no file {row['path']!r}.")
         if path in seen:
             raise UsageError(
-                f"{source!r}, line {line}: the image of line {seen[path]} is named again, "
+                f"{source!r}, line {line}: the {kind.one} of line {seen[path]} is named again, "
                 f"{row['path']!r}."
             )
         seen[path] = line
@@ -87,7 +89,7 @@ def table_rows(source: str, needed: tuple[str, ...]) -> Iterator[tuple[int, dict
                 named = zip(header, row, strict=True)
                 yield reader.line_num, {n: v.strip() for n, v in named if n in _COLUMNS}
             if empty:
-                raise UsageError(f"{source!r} has a header but no lines: add one line an image.")
+                raise UsageError(f"{source!r} has a header but no lines: add one line a file.")
     except FileNotFoundError:
         raise UsageError(f"No such file: {source!r}.") from None
     except PermissionError:

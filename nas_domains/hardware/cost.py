@@ -23,7 +23,7 @@ def count_macs(network: nn.Module, input_shape: tuple[int, ...]) -> int:
         network: On any device; its mode is left as it was.
         input_shape: Shape of one input, without the batch.
     """
-    examples = _examples(network, input_shape)
+    examples = example_inputs(network, input_shape)
     return macs_of(network, examples[len(examples) // 2])
 
 
@@ -60,7 +60,7 @@ def measure_latency(
         warmup: Passes before them.
         device: Where the network lies; that of its parameters where None.
     """
-    examples = _examples(network, input_shape, device)
+    examples = example_inputs(network, input_shape, device)
     times: list[list[float]] = [[] for _ in examples]
     with torch.inference_mode(), _Evaluating(network):
         for i in range(max(warmup, len(examples)) + max(repeats, 5 * len(examples))):
@@ -74,7 +74,7 @@ def measure_latency(
     return 1000 * statistics.fmean(map(statistics.median, times))
 
 
-def _examples(
+def example_inputs(
     network: nn.Module, input_shape: tuple[int, ...], device: torch.device | None = None
 ) -> list[torch.Tensor]:
     """One input [1, ...]; of a network of texts, which makes its own, one of each length."""

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..core.errors import UsageError
+from .cost import example_inputs
 
 POWERCAP = Path("/sys/class/powercap")
 LEAST_SECONDS = 1.0
@@ -125,7 +126,8 @@ def measure_energy(
     """
     device = next(network.parameters()).device
     meter = meter or energy_meter(device)
-    x = torch.zeros((1, *input_shape), device=device)
+    inputs = example_inputs(network, input_shape, device)
+    x = inputs[len(inputs) // 2]
     was_training = network.training
     network.eval()
     passes = 0

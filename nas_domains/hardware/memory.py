@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from .cost import example_inputs
+
 MEGABYTE = 1e6
 
 
@@ -30,7 +32,9 @@ def peak_memory(network: nn.Module, input_shape: tuple[int, ...], *, batch: int 
     counter = _Live()
     for tensor in (*network.parameters(), *network.buffers()):
         counter.add(tensor)
-    x = torch.zeros((batch, *input_shape), device=device)
+    inputs = example_inputs(network, input_shape, device)
+    one = inputs[len(inputs) // 2]
+    x = one.expand(batch, *one.shape[1:]).contiguous()
     counter.add(x)
     try:
         with torch.no_grad(), counter:

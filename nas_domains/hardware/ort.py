@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import UsageError
+from .cost import example_inputs
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
@@ -55,13 +56,15 @@ def measure_ort_latency(
     check_ort()
     import onnxruntime
 
-    model = _exported(network, torch.zeros((1, *input_shape)))
+    inputs = example_inputs(network, input_shape, torch.device("cpu"))
+    x = inputs[len(inputs) // 2]
+    model = _exported(network, x)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    feed = {"x": torch.zeros((1, *input_shape)).numpy()}
+    feed = {"x": x.numpy()}
     times = []
     for i in range(warmup + repeats):
         began = time.perf_counter()

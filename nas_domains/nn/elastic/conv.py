@@ -1,6 +1,6 @@
 """An elastic convolution: input width, output width and kernel."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -30,6 +30,8 @@ class ElasticConv(Elastic):
         depthwise: Whether each channel is convolved by itself; then c_in and c_out are one size.
         bias: Whether a bias is added.
         dims: Spatial dimensions, 1 to 3.
+        axes: The dimensions, from 0, that the kernel and the stride extend along, in the others
+            both are 1; all where None.
 
     Raises:
         UsageError: An even kernel, a depthwise convolution of two widths, or a size below 1.
@@ -45,22 +47,25 @@ class ElasticConv(Elastic):
         depthwise: bool = False,
         bias: bool = False,
         dims: int = 2,
+        axes: Sequence[int] | None = None,
     ) -> None:
         check_dims(dims)
         sizes = {"c_in": c_in, "c_out": c_out, "kernel": kernel}
         check_sizes("ElasticConv", **sizes, stride=stride)
         _check_shape(sizes, depthwise)
-        whole = CONV[dims](
+        along = tuple(axes is None or axis in axes for axis in range(dims))
+        make: Any = CONV[dims]
+        whole = make(
             c_in,
             c_out,
-            kernel,
-            stride=stride,
-            padding=kernel // 2,
+            _spread(along, kernel, 1),
+            stride=_spread(along, stride, 1),
+            padding=_spread(along, kernel // 2, 0),
             groups=c_in if depthwise else 1,
             bias=bias,
         )
         super().__init__(whole, sizes)
-        self.depthwise, self.dims = depthwise, dims
+        self.depthwise, self.dims, self.along = depthwise, dims, along
 
     def _check(self, sizes: Mapping[str, int]) -> None:
         super()._check(sizes)
@@ -72,7 +77,7 @@ class ElasticConv(Elastic):
         c_out, kernel = self.active["c_out"], self.active["kernel"]
         c_in = 1 if self.depthwise else self.active["c_in"]
         start = (self.largest["kernel"] - kernel) // 2
-        window = (slice(start, start + kernel),) * self.dims
+        window = [slice(start, start + kernel) if along else slice(1) for along in self.along]
         weight: Tensor = self.whole.weight[(slice(c_out), slice(c_in), *window)]
         bias = self.whole.bias
         return weight, None if bias is None else bias[:c_out]
@@ -85,7 +90,7 @@ class ElasticConv(Elastic):
             weight,
             bias,
             stride=self.whole.stride,
-            padding=self.active["kernel"] // 2,
+            padding=_spread(self.along, self.active["kernel"] // 2, 0),
             groups=self.active["c_in"] if self.depthwise else 1,
         )
         return out
@@ -93,17 +98,23 @@ class ElasticConv(Elastic):
     def extract(self) -> nn.Module:
         """The plain convolution; see :meth:`Elastic.extract`."""
         weight, bias = self.weights()
-        layer = CONV[self.dims](
+        make: Any = CONV[self.dims]
+        layer: nn.Module = make(
             self.active["c_in"],
             self.active["c_out"],
-            self.active["kernel"],
+            _spread(self.along, self.active["kernel"], 1),
             stride=self.whole.stride,
-            padding=self.active["kernel"] // 2,
+            padding=_spread(self.along, self.active["kernel"] // 2, 0),
             groups=self.active["c_in"] if self.depthwise else 1,
             bias=bias is not None,
             device="meta",
         )
         return filled(layer, {"weight": weight, "bias": bias}).train(self.training)
+
+
+def _spread(along: Sequence[bool], number: int, other: int) -> tuple[int, ...]:
+    """A number for each dimension that the kernel extends along, another for the others."""
+    return tuple(number if is_along else other for is_along in along)
 
 
 def _check_shape(sizes: Mapping[str, int], depthwise: bool) -> None:

@@ -1,0 +1,275 @@
+"""Labelled recordings: where they stand, who speaks, and their splits as spectrograms."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.errors import UsageError
+from .audio import AudioInfo, read_info
+from .files import LabelledFiles, files_below, hidden
+from .folders import read_folder
+from .kinds import IMAGES, RECORDINGS
+from .labels import encode_labels, numeric_classes
+from .mel import HOP, MelShape, spectrograms
+from .rule import SplitRule, complete_splits
+from .splits import Groups, Labels
+from .tables import read_table
+
+MOST_RATE = 16_000
+"""Samples a second that recordings are reduced to where no rate is asked for."""
+MOST_SECONDS = 10.0
+"""Length that recordings are cropped to where none is asked for."""
+COVERED = 0.95
+"""Share of the training recordings that are not cropped where no length is asked for."""
+
+_NAME = re.compile(r"([^_]+)_([^_]+)_(\d{1,9})\.(?:wav|flac)", re.IGNORECASE)
+_DIGITS = {str(digit) for digit in range(10)}
+
+
+def holds_recordings(source: str) -> bool:
+    """Whether a path is a folder, or a table, of recordings and not of images.
+
+    Of a folder the first file below it that is either decides, of a table its first line.
+    """
+    if os.path.isdir(source):
+        for _, folders, names in os.walk(source):
+            folders[:] = sorted(name for name in folders if not hidden(name))
+            for name in sorted(names):
+                if not hidden(name) and (RECORDINGS.matches(name) or IMAGES.matches(name)):
+                    return RECORDINGS.matches(name)
+        return False
+    if not source.lower().endswith(".csv"):
+        return False
+    try:
+        with open(source, encoding="utf-8-sig") as file:
+            lines = [file.readline().lower() for _ in range(2)]
+    except (OSError, UnicodeDecodeError, ValueError):
+        return False
+    return any(ending in lines[1] for ending in RECORDINGS.endings)
+
+
+def read_recordings(source: str, leave: Sequence[str] = ()) -> LabelledFiles:
+    """Lists recordings, with the split that they bring.
+
+    Args:
+        source: A CSV (see :func:`nas_domains.data.tables.read_table`; a speaker is a group), a
+            folder with one sub-folder a class (see
+            :func:`nas_domains.data.folders.read_folder`), or a folder of files that are all named
+            ``LABEL_SPEAKER_TAKE.wav``. Such files whose labels are the ten digits are taken for
+            the Free Spoken Digit Dataset, whose own split has takes 0 to 4 as the test.
+        leave: Speakers who are the test, whatever split there is; none where empty.
+
+    Raises:
+        UsageError: There is nothing there, it is not laid out like that, or a speaker is unknown.
+    """
+    if not os.path.isdir(source):
+        return _left_out(read_table(source, RECORDINGS), leave)
+    names = [n for n in sorted(os.listdir(source)) if RECORDINGS.matches(n) and not hidden(n)]
+    if not names or any(os.path.isdir(os.path.join(source, n)) for n in names):
+        return _left_out(read_folder(source, RECORDINGS), leave)
+    found = [_NAME.fullmatch(name) for name in names]
+    for name, match in zip(names, found, strict=True):
+        if match is None:
+            raise UsageError(
+                f"{source!r} holds recordings without class sub-folders, and the name of {name!r} "
+                "is not LABEL_SPEAKER_TAKE.wav: sort them into one sub-folder a class, rename "
+                "them, or list them in a CSV with columns path and label."
+            )
+    labels, speakers, takes = zip(*(m.groups() for m in found if m), strict=True)
+    beside = len(files_below(source, RECORDINGS)) - len(names)
+    notes = ["Labels and speakers are read off the names LABEL_SPEAKER_TAKE."]
+    if beside:
+        notes.append(f"{beside} recordings in sub-folders were not used.")
+    files = LabelledFiles(
+        source,
+        [os.path.join(source, name) for name in names],
+        list(labels),
+        ["train"] * len(names),
+        list(speakers),
+        tuple(notes),
+    )
+    test = [int(take) < 5 for take in takes]
+    if leave or set(labels) != _DIGITS or all(test) or not any(test):
+        return _left_out(files, leave)
+    note = (
+        "The test split is takes 0 to 4 of each speaker, the Free Spoken Digit Dataset's own; "
+        "all speakers are heard in training too."
+    )
+    parts = ["test" if tested else "train" for tested in test]
+    return replace(files, parts=parts, groups=None, notes=(*files.notes, note))
+
+
+def _left_out(files: LabelledFiles, leave: Sequence[str]) -> LabelledFiles:
+    """Makes some speakers the test."""
+    if not leave:
+        return files
+    if files.groups is None:
+        raise UsageError(
+            f"{files.source!r} does not say who speaks: leave the speaker option out, or name "
+            "speakers in the column group of a CSV."
+        )
+    if set(files.parts) != {"train"}:
+        raise UsageError(
+            f"{files.source!r} brings its own split: leave the speaker option out, or remove the "
+            "column split."
+        )
+    known = sorted(set(files.groups))
+    for name in leave:
+        if name not in known:
+            raise UsageError(
+                f"speaker=leave:{name} names nobody in {files.source!r}: speakers are "
+                f"{', '.join(known[:20])}."
+            )
+    if len(known) == len(set(leave)):
+        raise UsageError(
+            f"speaker=leave:{'+'.join(leave)} leaves nobody in {files.source!r} to train on."
+        )
+    parts = ["test" if speaker in leave else "train" for speaker in files.groups]
+    note = f"The test split is what {' and '.join(leave)} said, who are not heard in training."
+    return replace(files, parts=parts, notes=(*files.notes, note))
+
+
+class Spectrograms:
+    """Labelled log-mel spectrograms in memory; a :class:`nas_domains.core.task.Split`.
+
+    Attributes:
+        x: [N, 1, bins, frames], normalised.
+        labels: Class numbers int64 [N].
+        groups: Speaker of each [N], or None where they are not kept apart.
+    """
+
+    def __init__(self, x: Tensor, labels: Labels, groups: Groups | None = None) -> None:
+        self.x, self.labels, self.groups = x, labels, groups
+
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Some samples at once: x float32 [B, 1, bins, frames] and y int64 [B]."""
+        index = np.asarray(indices, dtype=np.int64)
+        return self.x[torch.from_numpy(index)], torch.from_numpy(self.labels[index])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int, /) -> tuple[Tensor, int]:
+        return self.x[index], int(self.labels[index])
+
+
+@dataclass(frozen=True)
+class SpeechParts:
+    """The splits of a classification of recordings.
+
+    Attributes:
+        splits: "train", "val" and "test", normalised band by band by the statistics of train.
+        classes: Names of the classes, in the order of the labels.
+        shape: Of the spectrograms.
+        mean: Mean of each band.
+        std: Standard deviation of each band.
+        notes: Sentences for the report.
+    """
+
+    splits: dict[str, Spectrograms]
+    classes: tuple[str, ...]
+    shape: MelShape
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    notes: tuple[str, ...]
+
+
+def read_parts(
+    files: LabelledFiles,
+    rule: SplitRule,
+    seed: int,
+    *,
+    bins: int = 40,
+    rate: int | None = None,
+    seconds: float | None = None,
+) -> SpeechParts:
+    """Makes the splits of recordings; all are decoded now and kept as spectrograms.
+
+    Args:
+        files: The files.
+        rule: How splits that are not given are cut.
+        seed: Seed of the cut.
+        bins: Mel bands.
+        rate: Samples a second; the most frequent rate, at most 16,000, where None.
+        seconds: Length; what 95 % of the training recordings do not exceed where None, at most 10.
+
+    Raises:
+        UsageError: A broken file, or labels and splits that cannot be used.
+    """
+    part_of = np.array(files.parts)
+    given = {name: np.flatnonzero(part_of == name) for name in ("train", "val", "test")}
+    given = {name: index for name, index in given.items() if len(index)}
+    names = numeric_classes(np.array(files.labels))
+    encoded, classes = encode_labels(files.source, {n: names[i] for n, i in given.items()})
+    labels = np.empty(len(names), np.int64)
+    for name, index in given.items():
+        labels[index] = encoded[name]
+    groups, said = _apart(files, given)
+    divided, notes = complete_splits(files.source, labels, given, rule, seed, groups=groups)
+
+    infos = [read_info(path) for path in files.paths]
+    rate = rate or min(MOST_RATE, _most_frequent([info.rate for info in infos]))
+    lengths = [infos[i].seconds for i in divided["train"]]
+    covered = min(MOST_SECONDS, float(np.quantile(lengths, COVERED)))
+    shape = MelShape(rate, max(1, round((seconds or covered) / HOP)) + 1, bins)
+    raw = spectrograms(files.paths, shape)
+    std, mean = torch.std_mean(raw[torch.from_numpy(divided["train"])], (0, 1, 3), correction=0)
+    std = torch.where(std > 0, std, 1.0)
+    raw.sub_(mean[:, None]).div_(std[:, None])
+    splits = {}
+    for name, index in divided.items():
+        own = None if groups is None else groups[index]
+        # The halves of a search must be two where a single speaker is left to train on.
+        if name == "train" and own is not None and len(np.unique(own)) < 2:
+            own = None
+        splits[name] = Spectrograms(raw[torch.from_numpy(index)], labels[index], own)
+    described = _describe(infos, shape, asked=seconds is not None)
+    return SpeechParts(
+        splits,
+        classes,
+        shape,
+        tuple(mean.tolist()),
+        tuple(std.tolist()),
+        (*files.notes, *said, *notes, *described),
+    )
+
+
+def _apart(files: LabelledFiles, given: dict[str, Labels]) -> tuple[Groups | None, list[str]]:
+    """The speakers that no split may divide, where they are enough for the missing splits."""
+    if files.groups is None:
+        return None, []
+    groups = np.array(files.groups)
+    missing = 3 - len(given)
+    if len(np.unique(groups[given["train"]])) > missing:
+        return groups, []
+    return None, ["There are too few speakers to keep them apart in all splits."]
+
+
+def _most_frequent(rates: Sequence[int]) -> int:
+    counts = Counter(rates)
+    return max(counts, key=lambda rate: (counts[rate], -rate))
+
+
+def _describe(infos: Sequence[AudioInfo], shape: MelShape, *, asked: bool) -> list[str]:
+    seconds = (shape.samples - 1) / shape.rate
+    cropped = sum(info.seconds > seconds for info in infos)
+    why = "as asked" if asked else f"which {COVERED:.0%} of the training recordings do not exceed"
+    notes = [
+        f"Recordings are heard as {shape.bins} log-mel bands of {shape.frames} frames, "
+        f"{seconds:.2f} s ({why}); {cropped} longer ones are cropped to their middle, shorter "
+        "ones padded with silence."
+    ]
+    others = Counter(info.rate for info in infos if info.rate != shape.rate)
+    if others:
+        stored = ", ".join(f"{rate} Hz ({n})" for rate, n in sorted(others.items()))
+        notes.append(f"Recordings at {stored} are resampled to {shape.rate} Hz.")
+    stereo = sum(info.channels > 1 for info in infos)
+    if stereo:
+        notes.append(f"{stereo} recordings of several channels are averaged to one.")
+    return notes

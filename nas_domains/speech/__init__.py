@@ -1,0 +1,26 @@
+"""Speech: classification of recordings, a keyword-spotting space, a hand-made network, by name."""
+
+from ..core import registry as _registry
+
+_registry.spaces.register(
+    "keyword",
+    "nas_domains.speech.keyword:keyword",
+    "elastic stages for log-mel, along time or bands, broadcast or not (Kim et al. 2021)",
+    domain="speech",
+)
+
+_registry.tasks.register(
+    "recordings",
+    "nas_domains.speech.tasks:recordings",
+    "wav or flac files: a sub-folder a class, LABEL_SPEAKER_TAKE.wav, or a CSV",
+    domain="speech",
+    extra="speech",
+    needs=("soundfile", "transformers"),
+)
+
+_registry.baselines.register(
+    "speech",
+    "nas_domains.speech.baselines:baselines",
+    "a CNN of four convolutions on log-mel",
+    domain="speech",
+)

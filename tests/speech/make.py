@@ -1,0 +1,56 @@
+"""Small recordings on disk, as tests read them."""
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+RATE = 8000
+
+
+def tone(pitch: float, seconds: float = 0.3, seed: int = 0, rate: int = RATE) -> np.ndarray:
+    """A tone in some noise, float32 [T]."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(round(seconds * rate)) / rate
+    wave = 0.4 * np.sin(2 * np.pi * pitch * time + rng.uniform(0, 6))
+    return (wave + rng.normal(0, 0.02, len(time))).astype(np.float32)
+
+
+def write(
+    path: Path,
+    pitch: float = 440,
+    seconds: float = 0.3,
+    seed: int = 0,
+    rate: int = RATE,
+    channels: int = 1,
+    subtype: str | None = None,
+) -> str:
+    """Writes a tone and returns its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wave = tone(pitch, seconds, seed, rate)
+    soundfile.write(path, np.stack([wave] * channels, 1), rate, subtype=subtype)
+    return str(path)
+
+
+def write_folder(root: Path, classes: tuple[str, ...] = ("high", "low"), n: int = 12) -> str:
+    """Writes n tones a class, of 0.2 s to 0.3 s, into root/CLASS; returns the root."""
+    for c, label in enumerate(classes):
+        for i in range(n):
+            write(root / label / f"{i:03d}.wav", 1200 / (c + 1), 0.2 + 0.1 * i / n, 100 * c + i)
+    return str(root)
+
+
+def write_named(
+    root: Path,
+    labels: tuple[str, ...] = ("0", "1"),
+    speakers: tuple[str, ...] = ("ann", "bob", "cleo", "dan"),
+    takes: int = 3,
+    ending: str = "wav",
+) -> str:
+    """Writes LABEL_SPEAKER_TAKE files, a tone for each label; returns the root."""
+    for c, label in enumerate(labels):
+        for s, speaker in enumerate(speakers):
+            for take in range(takes):
+                path = root / f"{label}_{speaker}_{take}.{ending}"
+                write(path, 400 * (c + 1) + 20 * s, 0.2, seed=take)
+    return str(root)
