@@ -1,10 +1,10 @@
 """Triton kernels of ``nas_domains.ops.elastic_attention``: the attention of heads, both passes.
 
 As in FlashAttention (Dao et al. 2022, arXiv:2205.14135; Dao 2023, arXiv:2307.08691), scores stay
-on the chip: the forward rescales what it has summed when it meets a larger one, the backward makes
-them again from the sums that the forward kept. Queries, keys and values of all heads are read where
-one matrix [B, T, 3n] holds them. float32 or half types, which are multiplied as such and summed in
-float32.
+on the chip: the forward rescales what it has summed when it meets a larger one, the backward
+makes them again from the sums that the forward kept. Queries, keys and values of all heads are
+read where one matrix [B, T, 3n] holds them. float32 or half types, which are multiplied as such
+and summed in float32.
 """
 
 from __future__ import annotations

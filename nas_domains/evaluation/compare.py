@@ -182,7 +182,9 @@ def summarise(context: Context, rows: list[Row], seeds: int) -> dict[str, Any]:
     }
 
 
-def rank(context: Context, rows: list[Row], winner: Record, seeds: int) -> dict[str, Any] | None:
+def rank(
+    context: Context, rows: list[Row], winner: Record, seeds: int
+) -> dict[str, Any] | None:
     """How well scores in shared weights rank the architectures that were fully trained.
 
     Args:

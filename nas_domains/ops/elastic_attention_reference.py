@@ -1,4 +1,4 @@
-"""Elastic attention and its gradients in plain PyTorch; ``elastic_attention`` holds the formula."""
+"""Elastic attention and its gradients in plain PyTorch; the op's file holds the formula."""
 
 from __future__ import annotations
 

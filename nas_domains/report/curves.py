@@ -104,7 +104,9 @@ def _goal(content: Content, records: Sequence[Record]) -> dict[str, Any] | None:
 
 def _parameter_free(records: Sequence[Record]) -> dict[str, Any] | None:
     points = [
-        (r.step, 100 * share) for r in records if known(share := r.detail.get("parameter_free"))
+        (r.step, 100 * share)
+        for r in records
+        if known(share := r.detail.get("parameter_free"))
     ]
     if not points:
         return None

@@ -152,7 +152,9 @@ class Gradient(Strategy):
 
     def _stops(self, context: Context) -> bool:
         stop, records = self.settings.stop, context.history.of(SEARCH)
-        return stop is not None and bool(records) and stop.stops([dict(r.detail) for r in records])
+        return (
+            stop is not None and bool(records) and stop.stops([dict(r.detail) for r in records])
+        )
 
     def _epoch_end(self, context: Context, search: GradientSearch, epoch: int) -> str:
         means = search.meter.means()

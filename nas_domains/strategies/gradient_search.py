@@ -155,7 +155,9 @@ class GradientSearch:
         for alpha, gradient in zip(self.alphas, gradients, strict=True):
             alpha.grad = gradient
         if self.regularisers:
-            penalty = sum((r(self.supernet, share) for r in self.regularisers), torch.zeros(()))
+            penalty = sum(
+                (r(self.supernet, share) for r in self.regularisers), torch.zeros(())
+            )
             torch.autograd.backward(penalty)  # adds to what the loss gave
         self.alpha_optimizer.step()
         return loss
@@ -267,7 +269,9 @@ class GradientSearch:
             seed_all(self.context.seed, SEARCH, "eigenvalue", epoch)
             with fixed(self.weights):
                 loss = self._loss(x, y, exact=True)
-            return filled(torch.autograd.grad(loss, self.alphas, allow_unused=True), self.alphas)
+            return filled(
+                torch.autograd.grad(loss, self.alphas, allow_unused=True), self.alphas
+            )
 
         with frozen_statistics(self.supernet):
             return dominant_eigenvalue(

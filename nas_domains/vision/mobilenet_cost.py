@@ -25,7 +25,9 @@ Costs = dict[str, float]
 Column = dict[Option, float]
 
 
-def tables(space: "MobileNet", input_shape: tuple[int, ...], outputs: int) -> dict[str, CostTable]:
+def tables(
+    space: "MobileNet", input_shape: tuple[int, ...], outputs: int
+) -> dict[str, CostTable]:
     """Parameters and multiply-accumulates of a space's networks, option by option.
 
     The smallest network is counted as a whole, and each part of a block for each size that it may
@@ -132,7 +134,9 @@ def _blocks(
         width = int(smallest[f"stage{s + 1}.width"])
         for b in range(space.config["depths"][-1]):
             found[f"stage{s + 1}.block{b + 1}"] = {
-                e: parts(BlockSize(c_in, width, e * c_in, kernels[-1], True), s, b == 0, sides)
+                e: parts(
+                    BlockSize(c_in, width, e * c_in, kernels[-1], True), s, b == 0, sides
+                )
                 for e in space.config["expansions"]
             }
             if b == 0:

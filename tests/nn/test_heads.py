@@ -1,4 +1,4 @@
-"""Operators of heads against plain loops over tokens; layers of them as supernets and extracted."""
+"""Operators of heads against loops over tokens; layers of them as supernets and extracted."""
 
 import copy
 import math
@@ -123,7 +123,7 @@ class Model(nn.Module):
 def test_a_model_of_heads_is_a_space_of_every_relaxation(relaxation):
     torch.manual_seed(0)
     space = ModelSpace(Model)
-    assert space.size == len(OPERATORS) ** 5
+    assert space.size() == len(OPERATORS) ** 5
     net = space.supernet((4, 6), 2)
     net.relaxation = relaxation
     loss = net(torch.randn(3, 4, 6)).square().sum()

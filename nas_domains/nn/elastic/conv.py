@@ -108,7 +108,9 @@ class ElasticConv(Elastic):
 
 def _check_shape(sizes: Mapping[str, int], depthwise: bool) -> None:
     if sizes["kernel"] % 2 == 0:
-        raise UsageError(f"kernel={sizes['kernel']} of ElasticConv has no centre: make it odd.")
+        raise UsageError(
+            f"kernel={sizes['kernel']} of ElasticConv has no centre: make it odd."
+        )
     if depthwise and sizes["c_in"] != sizes["c_out"]:
         raise UsageError(
             f"c_in={sizes['c_in']} and c_out={sizes['c_out']} of a depthwise ElasticConv must be "
