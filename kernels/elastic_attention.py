@@ -23,51 +23,51 @@ __all__ = ["backward", "forward"]
 
 
 @triton.jit
-def _rows(first, t, stride, length, DH: tl.constexpr, LANES: tl.constexpr):
+def _rows(first, t, stride, length, head_dim, LANES: tl.constexpr):
     """The features of a head at tokens t, zeros behind the length."""
     d = tl.arange(0, LANES)
-    mask = (t < length)[:, None] & (d < DH)[None, :]
+    mask = (t < length)[:, None] & (d < head_dim)[None, :]
     return tl.load(first + t.to(tl.int64)[:, None] * stride + d[None, :], mask=mask, other=0)
 
 
 @triton.jit
-def _keep(first, t, stride, tokens, value, DH: tl.constexpr, LANES: tl.constexpr):
+def _keep(first, t, stride, tokens, value, head_dim, LANES: tl.constexpr):
     """Stores the features of a head at tokens t."""
     d = tl.arange(0, LANES)
-    mask = (t < tokens)[:, None] & (d < DH)[None, :]
+    mask = (t < tokens)[:, None] & (d < head_dim)[None, :]
     to = first + t.to(tl.int64)[:, None] * stride + d[None, :]
     tl.store(to, value.to(first.dtype.element_ty), mask=mask)
 
 
-@triton.jit(do_not_specialize=["tokens"])
+@triton.jit(do_not_specialize=["tokens", "heads"])
 def _attention_fwd_kernel(
     qkv,
     lengths,
     mixed,
     lse,
     tokens,
-    HEADS: tl.constexpr,
-    DH: tl.constexpr,
+    heads,
+    head_dim,
     LANES: tl.constexpr,
     ROWS: tl.constexpr,
     KEYS: tl.constexpr,
     PADDED: tl.constexpr,
 ):
     PRECISION: tl.constexpr = "ieee" if is_hip() else "tf32x3"
-    item, head = tl.program_id(0) // HEADS, tl.program_id(0) % HEADS
+    item, head = tl.program_id(0) // heads, tl.program_id(0) % heads
     length = tl.load(lengths + item).to(tl.int32) if PADDED else tokens
-    n = HEADS * DH
+    n = heads * head_dim
     at = item.to(tl.int64) * tokens
-    first = qkv + at * (3 * n) + head * DH
+    first = qkv + at * (3 * n) + head * head_dim
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
-    q = _rows(first, t, 3 * n, length, DH, LANES)
+    q = _rows(first, t, 3 * n, length, head_dim, LANES)
     most = tl.full([ROWS], float("-inf"), tl.float32)
     total = tl.zeros([ROWS], tl.float32)
     out = tl.zeros([ROWS, LANES], tl.float32)
     for start in range(0, length, KEYS):
         s = start + tl.arange(0, KEYS)
-        k = _rows(first + n, s, 3 * n, length, DH, LANES)
-        v = _rows(first + 2 * n, s, 3 * n, length, DH, LANES)
+        k = _rows(first + n, s, 3 * n, length, head_dim, LANES)
+        v = _rows(first + 2 * n, s, 3 * n, length, head_dim, LANES)
         scores = tl.dot(q, tl.trans(k), input_precision=PRECISION)
         scores = tl.where((s < length)[None, :], scores, float("-inf"))
         now = tl.maximum(most, tl.max(scores, 1))
@@ -79,12 +79,12 @@ def _attention_fwd_kernel(
     inside = t < length
     total = tl.where(inside, total, 1)
     out = tl.where(inside[:, None], out / total[:, None], 0)
-    _keep(mixed + at * n + head * DH, t, n, tokens, out, DH, LANES)
-    to = lse + at * HEADS + head + t.to(tl.int64) * HEADS
+    _keep(mixed + at * n + head * head_dim, t, n, tokens, out, head_dim, LANES)
+    to = lse + at * heads + head + t.to(tl.int64) * heads
     tl.store(to, tl.where(inside, most + tl.log(total), 0), mask=t < tokens)
 
 
-@triton.jit(do_not_specialize=["tokens"])
+@triton.jit(do_not_specialize=["tokens", "heads"])
 def _attention_dq_kernel(
     qkv,
     lengths,
@@ -94,41 +94,41 @@ def _attention_dq_kernel(
     dqkv,
     scale,
     tokens,
-    HEADS: tl.constexpr,
-    DH: tl.constexpr,
+    heads,
+    head_dim,
     LANES: tl.constexpr,
     ROWS: tl.constexpr,
     KEYS: tl.constexpr,
     PADDED: tl.constexpr,
 ):
     PRECISION: tl.constexpr = "ieee" if is_hip() else "tf32x3"
-    item, head = tl.program_id(0) // HEADS, tl.program_id(0) % HEADS
+    item, head = tl.program_id(0) // heads, tl.program_id(0) % heads
     length = tl.load(lengths + item).to(tl.int32) if PADDED else tokens
-    n = HEADS * DH
+    n = heads * head_dim
     at = item.to(tl.int64) * tokens
-    first = qkv + at * (3 * n) + head * DH
+    first = qkv + at * (3 * n) + head * head_dim
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
-    q = _rows(first, t, 3 * n, length, DH, LANES)
-    dout = _rows(back + at * n + head * DH, t, n, length, DH, LANES)
-    out = _rows(mixed + at * n + head * DH, t, n, length, DH, LANES)
+    q = _rows(first, t, 3 * n, length, head_dim, LANES)
+    dout = _rows(back + at * n + head * head_dim, t, n, length, head_dim, LANES)
+    out = _rows(mixed + at * n + head * head_dim, t, n, length, head_dim, LANES)
     delta = tl.sum(dout.to(tl.float32) * out.to(tl.float32), 1)
-    of_sums = lse + at * HEADS + head + t.to(tl.int64) * HEADS
+    of_sums = lse + at * heads + head + t.to(tl.int64) * heads
     sums = tl.load(of_sums, mask=t < length, other=0)
     dq = tl.zeros([ROWS, LANES], tl.float32)
     for start in range(0, length, KEYS):
         s = start + tl.arange(0, KEYS)
-        k = _rows(first + n, s, 3 * n, length, DH, LANES)
-        v = _rows(first + 2 * n, s, 3 * n, length, DH, LANES)
+        k = _rows(first + n, s, 3 * n, length, head_dim, LANES)
+        v = _rows(first + 2 * n, s, 3 * n, length, head_dim, LANES)
         scores = tl.dot(q, tl.trans(k), input_precision=PRECISION)
         p = tl.where((s < length)[None, :], tl.exp(scores - sums[:, None]), 0)
         dp = tl.dot(dout, tl.trans(v), input_precision=PRECISION)
         ds = p * (dp - delta[:, None])
         dq += tl.dot(ds.to(k.dtype), k, input_precision=PRECISION)
     dq = tl.where((t < length)[:, None], dq * scale, 0)
-    _keep(dqkv + at * (3 * n) + head * DH, t, 3 * n, tokens, dq, DH, LANES)
+    _keep(dqkv + at * (3 * n) + head * head_dim, t, 3 * n, tokens, dq, head_dim, LANES)
 
 
-@triton.jit(do_not_specialize=["tokens"])
+@triton.jit(do_not_specialize=["tokens", "heads"])
 def _attention_dkv_kernel(
     qkv,
     lengths,
@@ -137,31 +137,31 @@ def _attention_dkv_kernel(
     back,
     dqkv,
     tokens,
-    HEADS: tl.constexpr,
-    DH: tl.constexpr,
+    heads,
+    head_dim,
     LANES: tl.constexpr,
     ROWS: tl.constexpr,
     KEYS: tl.constexpr,
     PADDED: tl.constexpr,
 ):
     PRECISION: tl.constexpr = "ieee" if is_hip() else "tf32x3"
-    item, head = tl.program_id(0) // HEADS, tl.program_id(0) % HEADS
+    item, head = tl.program_id(0) // heads, tl.program_id(0) % heads
     length = tl.load(lengths + item).to(tl.int32) if PADDED else tokens
-    n = HEADS * DH
+    n = heads * head_dim
     at = item.to(tl.int64) * tokens
-    first = qkv + at * (3 * n) + head * DH
+    first = qkv + at * (3 * n) + head * head_dim
     s = tl.program_id(1) * KEYS + tl.arange(0, KEYS)
-    k = _rows(first + n, s, 3 * n, length, DH, LANES)
-    v = _rows(first + 2 * n, s, 3 * n, length, DH, LANES)
+    k = _rows(first + n, s, 3 * n, length, head_dim, LANES)
+    v = _rows(first + 2 * n, s, 3 * n, length, head_dim, LANES)
     dk = tl.zeros([KEYS, LANES], tl.float32)
     dv = tl.zeros([KEYS, LANES], tl.float32)
     for start in range(0, length, ROWS):
         t = start + tl.arange(0, ROWS)
-        q = _rows(first, t, 3 * n, length, DH, LANES)
-        dout = _rows(back + at * n + head * DH, t, n, length, DH, LANES)
-        out = _rows(mixed + at * n + head * DH, t, n, length, DH, LANES)
+        q = _rows(first, t, 3 * n, length, head_dim, LANES)
+        dout = _rows(back + at * n + head * head_dim, t, n, length, head_dim, LANES)
+        out = _rows(mixed + at * n + head * head_dim, t, n, length, head_dim, LANES)
         delta = tl.sum(dout.to(tl.float32) * out.to(tl.float32), 1)
-        of_sums = lse + at * HEADS + head + t.to(tl.int64) * HEADS
+        of_sums = lse + at * heads + head + t.to(tl.int64) * heads
         sums = tl.load(of_sums, mask=t < length, other=0)
         # Scores as [keys, queries]; what is behind the length has no gradient to give.
         scores = tl.dot(k, tl.trans(q), input_precision=PRECISION)
@@ -171,9 +171,9 @@ def _attention_dkv_kernel(
         ds = p * (dp - delta[None, :])
         dk += tl.dot(ds.to(q.dtype), q, input_precision=PRECISION)
     inside = (s < length)[:, None]
-    to = dqkv + at * (3 * n) + head * DH
-    _keep(to + n, s, 3 * n, tokens, tl.where(inside, dk, 0), DH, LANES)
-    _keep(to + 2 * n, s, 3 * n, tokens, tl.where(inside, dv, 0), DH, LANES)
+    to = dqkv + at * (3 * n) + head * head_dim
+    _keep(to + n, s, 3 * n, tokens, tl.where(inside, dk, 0), head_dim, LANES)
+    _keep(to + 2 * n, s, 3 * n, tokens, tl.where(inside, dv, 0), head_dim, LANES)
 
 
 def _constants(qkv: Tensor, heads: int, lengths: Tensor | None) -> dict[str, int | bool]:
@@ -183,8 +183,8 @@ def _constants(qkv: Tensor, heads: int, lengths: Tensor | None) -> dict[str, int
     side = 64 if lanes * qkv.element_size() <= 128 else 32
     side = min(side, max(16, triton.next_power_of_2(qkv.shape[1])))
     return {
-        "HEADS": heads,
-        "DH": head_dim,
+        "heads": heads,
+        "head_dim": head_dim,
         "LANES": lanes,
         "ROWS": side,
         "KEYS": side,
