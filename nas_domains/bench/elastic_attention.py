@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention
 
 from ..ops import elastic_attention
+from ..ops.elastic_attention_reference import by_head
 from ..testing.op_samples import ELASTIC_ATTENTION
 from .harness import compare, peak_bytes
 
@@ -53,7 +54,7 @@ def _layer(device: str) -> Layer:
 
 
 def _heads(y: Tensor) -> Tensor:
-    return y.unflatten(2, (-1, SIZES[3])).transpose(1, 2)
+    return by_head(y, SIZES[3])
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -62,7 +63,8 @@ def _fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def _stepwise(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     scores = q @ k.transpose(2, 3) * SIZES[3] ** -0.5
-    return (scores.softmax(3) @ v).transpose(1, 2).flatten(2)
+    out: Tensor = scores.softmax(3) @ v
+    return out.transpose(1, 2).flatten(2)
 
 
 def _attend(

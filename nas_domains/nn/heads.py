@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv1d, elu
 
 from ..core.errors import UsageError
+from ..ops.elastic_attention_reference import by_head
 from .one_of import OneOf
 
 __all__ = [
@@ -53,8 +54,8 @@ class HeadOperator(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, inside: Tensor | None = None) -> Tensor:
         """One head alone: [B, T, head_dim] three times to [B, T, head_dim]."""
-        heads = (t[:, None] for t in (q, k, v))
-        return cleared(self.together([self], *heads, inside)[:, 0], inside)
+        y = self.together([self], q[:, None], k[:, None], v[:, None], inside)
+        return cleared(y[:, 0], inside)
 
 
 class SoftmaxHead(HeadOperator):
@@ -144,11 +145,11 @@ class ConvHead(HeadOperator):
         inside: Tensor | None,
     ) -> Tensor:
         """See :class:`HeadOperator`."""
-        weights = [o.weight for o in operators if isinstance(o, ConvHead)]
+        weights: list[Tensor] = [o.weight for o in operators if isinstance(o, ConvHead)]
         weight = torch.cat(weights)[:, None]
         channels = v.transpose(2, 3).flatten(1, 2)
         y = conv1d(channels, weight, padding=weight.shape[2] // 2, groups=len(weight))
-        return y.unflatten(1, (len(operators), -1)).transpose(2, 3)
+        return y.reshape(v.shape[0], len(operators), len(self.weight), v.shape[2]).transpose(2, 3)
 
     def extra_repr(self) -> str:
         """The kernel."""
@@ -204,7 +205,7 @@ def scores_of(q: Tensor, k: Tensor, inside: Tensor | None) -> Tensor:
 class HeadChoice(OneOf):
     """The choice of one head: called, it gives the weights of the operators for its layer."""
 
-    def forward(self) -> dict[str, Tensor | None]:  # type: ignore[override]
+    def forward(self) -> dict[str, Tensor | None]:
         """Operators that run -> their weight, a number, or None for one alone."""
         names = list(self.candidates)
         if isinstance(self.weights, int):
@@ -273,7 +274,7 @@ class Heads(nn.Module):
             inside = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
         x = cleared(x, inside)
         q, k, v = (
-            cleared(f(x), inside).unflatten(2, (len(self.choices), -1)).transpose(1, 2)
+            by_head(cleared(f(x), inside), self.head_dim)
             for f in (self.query, self.key, self.value)
         )
         y = self._heads(q, k, v, inside).transpose(1, 2).flatten(2)

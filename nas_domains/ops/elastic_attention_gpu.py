@@ -86,4 +86,5 @@ def _core(
     head_dim: int,
     lengths: Tensor | None,
 ) -> Tensor:
-    return kernels.backward(qkv, mixed, lse, back.contiguous(), lengths)
+    dqkv: Tensor = kernels.backward(qkv, mixed, lse, back.contiguous(), lengths)
+    return dqkv

@@ -11,7 +11,16 @@ from torch.nn.functional import linear
 
 from ..kernels.layout import computing_dtype
 
-__all__ = ["Kept", "backward", "formula", "forward", "gradients", "inside_of", "rows_of"]
+__all__ = [
+    "Kept",
+    "backward",
+    "by_head",
+    "formula",
+    "forward",
+    "gradients",
+    "inside_of",
+    "rows_of",
+]
 
 Kept = tuple[Tensor, Tensor, Tensor, Tensor]
 """The result [B, T, D], and for the backward [queries scaled, keys, values] [B, T, 3n], what the
@@ -30,6 +39,11 @@ def rows_of(heads: Sequence[int], head_dim: int, device: torch.device) -> slice 
     return (at + torch.arange(head_dim, device=device)).flatten()
 
 
+def by_head(y: Tensor, head_dim: int) -> Tensor:
+    """[B, T, n] as [B, heads, T, head_dim]."""
+    return y.reshape(*y.shape[:2], y.shape[2] // head_dim, head_dim).transpose(1, 2)
+
+
 def inside_of(x: Tensor, lengths: Tensor | None) -> Tensor | None:
     """Which tokens are no padding, [B, T, 1]."""
     if lengths is None:
@@ -42,7 +56,7 @@ def _projected(
 ) -> Tensor:
     """[B, heads, T, head_dim]."""
     y = linear(x, w[rows, : x.shape[2]], None if b is None else b[rows])
-    return y.unflatten(2, (-1, head_dim)).transpose(1, 2)
+    return by_head(y, head_dim)
 
 
 def formula(
@@ -181,13 +195,13 @@ def _core(
     head_dim: int,
     lengths: Tensor | None,
 ) -> Tensor:
-    q, k, v = (t.unflatten(2, (-1, head_dim)).transpose(1, 2) for t in qkv.chunk(3, 2))
-    dout = back.unflatten(2, (-1, head_dim)).transpose(1, 2)
+    q, k, v = (by_head(t, head_dim) for t in qkv.chunk(3, 2))
+    dout = by_head(back, head_dim)
     p = (q @ k.transpose(2, 3) - lse.transpose(1, 2)[..., None]).exp()
     inside = inside_of(qkv, lengths)
     if inside is not None:
         p = p.masked_fill(~inside.transpose(1, 2)[:, None], 0)
-    delta = (back * mixed).unflatten(2, (-1, head_dim)).sum(3).transpose(1, 2)
+    delta = by_head(back * mixed, head_dim).sum(3)
     ds = p * (dout @ v.transpose(2, 3) - delta[..., None])
     grads = (ds @ k / math.sqrt(head_dim), ds.transpose(2, 3) @ q, p.transpose(2, 3) @ dout)
     return torch.cat([t.transpose(1, 2).flatten(2) for t in grads], 2)

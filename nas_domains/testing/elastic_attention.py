@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
+from ..ops.elastic_attention_reference import by_head
 from .op_sample import OpCase, OpSample, arrange
 
 __all__ = ["ELASTIC_ATTENTION", "ELASTIC_ATTENTION_PADDED"]
@@ -67,17 +68,15 @@ def _formula(padded: bool, *tensors: Tensor) -> Tensor:
     width = x.shape[2]
     q, k, v, o = _sliced(rest[:4], heads, head_dim, width)
     biases = _sliced_biases(rest[4:], heads, head_dim, width, o)
-    apart = [
-        (x @ w.t() + b).unflatten(2, (-1, head_dim)).transpose(1, 2)
-        for w, b in zip((q, k, v), biases, strict=False)
-    ]
+    apart = [by_head(x @ w.t() + b, head_dim) for w, b in zip((q, k, v), biases, strict=False)]
     scores = apart[0] @ apart[1].transpose(2, 3) / math.sqrt(head_dim)
     inside = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
     if lengths is not None:
         inside = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
         scores = scores.masked_fill(~inside[:, None, None] & inside[:, None, :, None], -torch.inf)
     mixed = (scores.softmax(3) @ apart[2]).transpose(1, 2).flatten(2)
-    return (mixed @ o.t() + biases[3]).masked_fill(~inside[..., None], 0)
+    out: Tensor = mixed @ o.t() + biases[3]
+    return out.masked_fill(~inside[..., None], 0)
 
 
 def _sliced(
@@ -112,7 +111,7 @@ def _sizes(padded: bool, g: Tensor, *tensors: Tensor) -> list[Tensor]:
     biases = _sliced_biases(leaves[4:], heads, head_dim, x.shape[2], o)
 
     def apart(y: Tensor) -> Tensor:
-        return y.unflatten(2, (-1, head_dim)).transpose(1, 2)
+        return by_head(y, head_dim)
 
     def joined(y: Tensor) -> Tensor:
         return y.transpose(1, 2).flatten(2)
@@ -143,10 +142,9 @@ def _probabilities(padded: bool, *tensors: Tensor) -> Tensor:
     q, k, _, o = _sliced(rest[:4], heads, head_dim, x.shape[2])
     biases = _sliced_biases(rest[4:], heads, head_dim, x.shape[2], o)
     queries, keys = (
-        (x @ w.t() + b).unflatten(2, (-1, head_dim)).transpose(1, 2)
-        for w, b in zip((q, k), biases, strict=False)
+        by_head(x @ w.t() + b, head_dim) for w, b in zip((q, k), biases, strict=False)
     )
-    scores = queries @ keys.transpose(2, 3) / math.sqrt(head_dim)
+    scores: Tensor = queries @ keys.transpose(2, 3) / math.sqrt(head_dim)
     if lengths is None:
         return scores.softmax(3)
     inside = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
@@ -158,7 +156,7 @@ def _raw(padded: bool, tensors: Sequence[Tensor]) -> list[tuple[Any, tuple[Any, 
     fwd = torch.ops.nas_domains.elastic_attention_fwd.default
     bwd = torch.ops.nas_domains.elastic_attention_bwd.default
     head_dim, heads, lengths = _setting(padded, tensors[0], tensors[1])
-    biases = list(tensors[5:]) or [None] * 4
+    biases: list[Tensor | None] = [*tensors[5:]] or [None] * 4
     plain = [t.detach() for t in tensors]
     last = [None if b is None else b.detach() for b in biases]
     _, qkv, mixed, lse = fwd(*plain[:5], *last, heads, head_dim, lengths)
