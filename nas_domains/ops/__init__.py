@@ -2,6 +2,7 @@
 
 from . import depthwise_bank  # noqa: F401  (mixed_edge calls what it defines)
 from .backend import active, available, backend, choice, info
+from .elastic_attention import elastic_attention
 from .mixed_edge import mixed_edge
 from .norm_weighted_sum import norm_weighted_sum
 from .sample_paths import sample_paths
@@ -12,6 +13,7 @@ __all__ = [
     "available",
     "backend",
     "choice",
+    "elastic_attention",
     "info",
     "mixed_edge",
     "norm_weighted_sum",

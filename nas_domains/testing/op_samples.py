@@ -1,10 +1,13 @@
 """The samples of all ops, each from its file, gathered in ``SAMPLES``."""
 
+from .elastic_attention import ELASTIC_ATTENTION, ELASTIC_ATTENTION_PADDED
 from .norm_weighted_sum import NORM_WEIGHTED_SUM, NORM_WEIGHTED_SUM_GIVEN
 from .op_sample import LAYOUTS, OpCase, OpSample, arrange
 from .weighted_sum import WEIGHTED_SUM
 
 __all__ = [
+    "ELASTIC_ATTENTION",
+    "ELASTIC_ATTENTION_PADDED",
     "LAYOUTS",
     "NORM_WEIGHTED_SUM",
     "NORM_WEIGHTED_SUM_GIVEN",
@@ -16,5 +19,12 @@ __all__ = [
 ]
 
 SAMPLES: dict[str, OpSample] = {
-    sample.name: sample for sample in (WEIGHTED_SUM, NORM_WEIGHTED_SUM, NORM_WEIGHTED_SUM_GIVEN)
+    sample.name: sample
+    for sample in (
+        WEIGHTED_SUM,
+        NORM_WEIGHTED_SUM,
+        NORM_WEIGHTED_SUM_GIVEN,
+        ELASTIC_ATTENTION,
+        ELASTIC_ATTENTION_PADDED,
+    )
 }
