@@ -6,7 +6,7 @@ The public names load what they need at first use: ``import nas_domains`` alone 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import evaluation, strategies, vision
+from . import evaluation, medical, strategies, vision
 from .core.registry import actions, spaces
 from .version import __version__
 
@@ -66,6 +66,7 @@ __all__ = [
     "load",
     "load_space",
     "load_task",
+    "medical",
     "resume",
     "search",
     "spaces",

@@ -20,7 +20,14 @@ from ..core.space import SearchSpace
 from ..nn.model_space import Model
 from .load import load, load_description
 
-FORMATS = {"onnx": "model.onnx", "torch": "model.pt2"}
+FORMATS = {
+    "onnx": "model.onnx",
+    "torch": "model.pt2",
+    "arch-code": "arch_code.json",
+    "arch-code-pth": "arch_code.pth",
+    "monai-bundle": "bundle",
+}
+FOR_MONAI = ("arch-code", "arch-code-pth", "monai-bundle")
 TOLERANCE = 1e-4
 """Largest difference from PyTorch, relative to the largest output, that an export may show."""
 
@@ -38,8 +45,10 @@ def export(
 
     Args:
         run: The run directory.
-        format: "onnx", or "torch" for a ``torch.export`` archive.
-        out: The file; ``<run>/export/model.onnx`` or ``.pt2`` where None.
+        format: "onnx"; "torch" for a ``torch.export`` archive; "monai-bundle" for a folder that
+            ``monai.bundle run`` takes; of the space ``dints`` "arch-code", or "arch-code-pth" in
+            MONAI's own form, for the architecture alone.
+        out: The file or folder; ``<run>/export/model.onnx`` or alike where None.
         space: The space or model, where the run was made with one that is not registered.
 
     Returns:
@@ -60,7 +69,8 @@ def export(
     description = load_description(run)
     network = load(run, space=space)
     path = Path(out) if out is not None else Path(run) / "export" / FORMATS[format]
-    check_place(path)
+    if format != "monai-bundle":
+        check_place(path)
     shape = description["input_shape"]
     example = torch.randn((2, *shape), generator=generator(0, "export"))
     probe = torch.randn((3, *shape), generator=generator(1, "export"))
@@ -68,9 +78,7 @@ def export(
         expected = network(probe)
     difference = [0.0]
 
-    def write(file: Path) -> None:
-        writer = _write_onnx if format == "onnx" else _write_torch
-        found = writer(network, example, probe, description, file)
+    def measure(found: Tensor) -> None:
         difference[0] = float(
             (found - expected).abs().max() / expected.abs().max().clamp_min(1e-6)
         )
@@ -79,6 +87,17 @@ def export(
                 f"The {format} export differs from PyTorch by {difference[0]:.1e} of the largest "
                 f"output, more than {TOLERANCE:g}: it was not written."
             )
+
+    if format in FOR_MONAI:
+        from .for_monai import write_for_monai
+
+        write_for_monai(format, network, description, space, path, probe, measure)
+        return path, difference[0]
+
+    def write(file: Path) -> None:
+        writer = _write_onnx if format == "onnx" else _write_torch
+        found = writer(network, example, probe, description, file)
+        measure(found)
 
     write_atomic(path, write)
     return path, difference[0]
