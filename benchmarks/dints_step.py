@@ -105,7 +105,7 @@ class Search:
                 loss = loss + self.losses()
             loss.backward()
             optimizer.step()
-            values.append(float(loss))
+            values.append(loss.item())
         return values[0], values[1]
 
 

@@ -270,6 +270,13 @@ class NetworkContract(SpaceContract):
         """A random batch [B, ...]."""
         return torch.randn((batch, *shape), generator=torch.Generator().manual_seed(seed))
 
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the output for one input of a shape; networks that map voxels return more.
+
+        In training a network may return several such outputs, stacked in front.
+        """
+        return (self.outputs,)
+
     def test_networks_take_every_input_shape(
         self, space: SearchSpace, architectures: list[Architecture]
     ) -> None:
@@ -278,7 +285,10 @@ class NetworkContract(SpaceContract):
                 network = space.build(architecture, shape, self.outputs)
                 for training in (True, False):
                     scores = network.train(training)(self.inputs(shape))
-                    assert scores.shape[:2] == (4, self.outputs) and scores.isfinite().all()
+                    assert scores.isfinite().all() and len(scores) == 4
+                    wanted = self.output_shape(shape)
+                    found = scores.shape[-len(wanted) :] if training else scores.shape[1:]
+                    assert tuple(found) == wanted
 
     def test_cost_tables_add_up(
         self, space: SearchSpace, architectures: list[Architecture]

@@ -106,7 +106,7 @@ def run_bundle(bundle: Path, data: Path, out: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("most", [0, 10**6])
+@pytest.mark.parametrize("most", [0, pytest.param(10**6, marks=pytest.mark.slow)])
 def test_the_bundle_runs_in_a_process_of_its_own(run, tmp_path, most):
     import nibabel
 

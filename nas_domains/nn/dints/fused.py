@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.utils.checkpoint import checkpoint
 
 from ...ops import norm_weighted_sum
 from . import convs
-from .layers import Cell, ConvUnit, Increase, Reduce, shifted
+from .layers import Cell, ConvUnit, Increase, shifted
 
 __all__ = ["instance_norm", "run_layer", "weighted_cell"]
 
@@ -163,28 +162,56 @@ def _grouped(counts: Sequence[int], flat: Sequence[Tensor]) -> list[tuple[Tensor
 
 
 def _preprocessed(module: nn.Module, x: Tensor) -> Tensor:
-    """A path's input at its resolution, computed again in the backward pass."""
+    """A path's input at its resolution."""
     if isinstance(module, nn.Identity):
         return x
-    if not torch.is_grad_enabled():
-        return _resized(module, x)
-    y: Tensor = checkpoint(_resized, module, x, use_reentrant=False, preserve_rng_state=False)
+    up = module.up if isinstance(module, Increase) else None
+    y: Tensor = _Resized.apply(x, up, *module.parameters())
     return y
 
 
-def _resized(module: Any, x: Tensor) -> Tensor:
-    if isinstance(module, Increase):
-        h = pointwise(module.up(x).relu_(), module.conv.weight)
+class _Resized(torch.autograd.Function):
+    """What Increase and Reduce do, computed again in the backward pass.
+
+    With what needed a gradient in the forward pass: a search asks for those of the architecture
+    parameters when the weights need theirs again, which `torch.utils.checkpoint` does not bear.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, up: nn.Module | None, *parameters: Tensor) -> Tensor:
+        ctx.up = up
+        ctx.save_for_backward(x, *parameters)
+        return _resize(x, up, *parameters)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        needed = [ctx.needs_input_grad[0], *ctx.needs_input_grad[2:]]
+        leaves = [
+            t.detach().requires_grad_(need)
+            for t, need in zip(ctx.saved_tensors, needed, strict=True)
+        ]
+        with torch.enable_grad():
+            y = _resize(leaves[0], ctx.up, *leaves[1:])
+        asked = [leaf for leaf in leaves if leaf.requires_grad]
+        found = iter(torch.autograd.grad(y, asked, g) if asked else ())
+        d_x, *rest = [next(found) if need else None for need in needed]
+        return (d_x, None, *rest)
+
+
+def _resize(x: Tensor, up: nn.Module | None, *parameters: Tensor) -> Tensor:
+    """Of Increase where ``up`` is given, else of Reduce, with its parameters in their order."""
+    *weights, gain, bias = parameters
+    if up is not None:
+        h = pointwise(up(x).relu_(), weights[0])
     else:
-        assert isinstance(module, Reduce)
         x = x.relu()
         near, far = (
             t[(slice(None), slice(None), *(slice(None, None, 2),) * (t.dim() - 2))]
             for t in (x, shifted(x))
         )
-        weights: Any = module.conv_1.weight, module.conv_2.weight
         h = torch.cat([pointwise(near, weights[0]), pointwise(far, weights[1])], 1)
-    return instance_norm(h, module.norm.weight, module.norm.bias)
+    return instance_norm(h, gain, bias)
 
 
 def pointwise(x: Tensor, weight: Tensor) -> Tensor:

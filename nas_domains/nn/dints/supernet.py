@@ -1,6 +1,6 @@
 """The supernet of a DiNTS space: all paths with all candidates, weighted or one architecture."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,9 @@ class DintsSupernet(RelaxedSupernet):
         super().__init__({PATH: (rows, 2), CANDIDATE: (rows, len(space.candidates))})
         self.alphas[PATH] = nn.Parameter(1e-3 * torch.randn(rows, 1))
         self.space, self.frame = space, frame
-        self.body = DintsNetwork(frame)
+        # Channels innermost, in weights too, so that no convolution lays them out anew.
+        self._form: Any = torch.channels_last_3d if frame.dims == 3 else torch.channels_last
+        self.body = DintsNetwork(frame).to(memory_format=self._form)
         self._cells: dict[tuple[int, int], int] | None = None
 
     def parameters_of(self, kind: str) -> Tensor:
@@ -93,7 +95,8 @@ class DintsSupernet(RelaxedSupernet):
     def extract(self, architecture: Architecture) -> DintsNetwork:
         """The plain network of an architecture, with a copy of the shared weights."""
         cells = self.space.cells(architecture)
-        network = DintsNetwork(self.frame, cells)
+        # Laid out as here, so that it computes the same bits.
+        network = DintsNetwork(self.frame, cells).to(memory_format=self._form)
         state = self.body.state_dict()
         names = {key(*place): index for place, index in cells.items()}
         network.load_state_dict({n: state[_source(n, names)] for n in network.state_dict()})

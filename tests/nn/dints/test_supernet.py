@@ -25,6 +25,9 @@ class TestDints(MixedSupernetContract):
     def make_space(self):
         return make.space(blocks=2, depths=2)
 
+    def output_shape(self, shape):
+        return (self.outputs, *shape[1:])
+
     def other_space(self):
         return make.space(blocks=2, depths=2, channels=6)
 
@@ -95,7 +98,9 @@ def test_losses_are_those_of_monai():
     share = topology.get_ram_cost_usage(size) / topology.get_ram_cost_usage(size, full=True)
     candidates = ours.expected(CANDIDATE).detach().unflatten(0, (3, -1))
     # MONAI sums in float32.
-    assert float(ram_share(ours.frame, on.detach(), candidates)) == pytest.approx(share.item(), rel=1e-5)
+    assert float(ram_share(ours.frame, on.detach(), candidates)) == pytest.approx(
+        share.item(), rel=1e-5
+    )
 
 
 def test_a_found_architecture_runs_in_monai_with_our_weights():
@@ -125,6 +130,21 @@ def test_relaxations_that_draw_reach_the_parameters(relaxation):
     for kind in (PATH, CANDIDATE):
         gradient = supernet.alphas[kind].grad
         assert gradient.isfinite().all() and gradient.any(), kind
+
+
+def test_gradients_are_of_what_needed_one_in_the_forward_pass():
+    """A search fixes weights for the forward pass of an architecture step alone."""
+    supernet = make.space(2).supernet(make.SIZES[2], 3)
+    weights, alphas = supernet.weight_parameters(), supernet.architecture_parameters()
+    x = torch.randn(2, *make.SIZES[2])
+    whole = torch.autograd.grad(supernet(x).square().mean(), alphas)
+    for w in weights:
+        w.requires_grad_(False)
+    loss = supernet(x).square().mean()
+    for w in weights:
+        w.requires_grad_(True)
+    for found, expected in zip(torch.autograd.grad(loss, alphas), whole, strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 def test_no_drawn_path_at_all_still_gives_a_loss_to_learn_from():
