@@ -120,8 +120,7 @@ void check(TensorList xs, const Tensor& w, const std::vector<bool>& normed) {
       K > 0 && xs[0].dim() >= 2, "norm_weighted_sum needs at least one tensor [B, C, ...].");
   STD_TORCH_CHECK(
       w.dim() >= 1 && w.dim() <= 2 && w.size(0) == K &&
-          (w.dim() == 1 || w.size(1) == xs[0].size(1)) &&
-          static_cast<int64_t>(normed.size()) == K,
+          (w.dim() == 1 || w.size(1) == xs[0].size(1)) && static_cast<int64_t>(normed.size()) == K,
       "norm_weighted_sum needs one weight and one flag for each tensor.");
 }
 
@@ -290,7 +289,7 @@ std::tuple<std::vector<Tensor>, Tensor> norm_weighted_sum_bwd_cpu(
   for (size_t i = 0; i < needs_dx.size(); ++i) results.push_back(torch::stable::empty_like(like));
   const int64_t C = like.size(1);
   const bool by_channel = weight.dim() == 2;
-  Tensor dw = !needs_dw      ? torch::stable::new_empty(like, {0})
+  Tensor dw = !needs_dw    ? torch::stable::new_empty(like, {0})
               : by_channel ? torch::stable::new_empty(like, {K, C})
                            : torch::stable::new_empty(like, {K});
 
