@@ -130,8 +130,8 @@ def _by_products(g: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     steps = (row * (x.shape[3] + ends[1]), row, 1)
     # Laid out as the weight is, channels innermost.
     found = g.new_empty(c_out, *kernel, c_in)
-    for place in product(*map(range, kernel)):
-        offset = sum((i - e) * s for i, e, s in zip(place, ends, steps, strict=True))
+    for i, j, k in product(*map(range, kernel)):
+        offset = sum((p - e) * s for p, e, s in zip((i, j, k), ends, steps, strict=True))
         a, z = max(0, -offset), len(gp) - max(0, offset)
-        torch.mm(gp[a:z].t(), xp[a + offset : z + offset], out=found[(slice(None), *place)])
+        torch.mm(gp[a:z].t(), xp[a + offset : z + offset], out=found[:, i, j, k])
     return found.permute(0, 4, 1, 2, 3)

@@ -48,7 +48,8 @@ def weighted_cell(cell: Cell, x: Tensor, weights: Tensor, active: Sequence[int])
     flat = [w for own in kernels for w in own]
     gain = torch.stack(gains).to(x.dtype)
     bias = sum(biases[1:], biases[0]).to(x.dtype) if biases else x.new_zeros(x.shape[1])
-    y: Tensor = _Weighted.apply(x, gain, bias, counts, *flat)
+    apply: Any = _Weighted.apply  # untyped in torch
+    y: Tensor = apply(x, gain, bias, counts, *flat)
     return y
 
 
@@ -166,7 +167,8 @@ def _preprocessed(module: nn.Module, x: Tensor) -> Tensor:
     if isinstance(module, nn.Identity):
         return x
     up = module.up if isinstance(module, Increase) else None
-    y: Tensor = _Resized.apply(x, up, *module.parameters())
+    apply: Any = _Resized.apply  # untyped in torch
+    y: Tensor = apply(x, up, *module.parameters())
     return y
 
 
@@ -223,7 +225,7 @@ def instance_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``functional.instance_norm`` of channels-last x [B, C, ...], differentiable."""
     x = convs.channels_last(x)
     gain = weight.to(x.dtype)[None]
-    each = [norm_weighted_sum([one], gain, eps=_EPS)[0] for one in x.split(1)]
+    each = [norm_weighted_sum([one], gain, eps=_EPS)[0] for one in torch.split(x, 1)]
     return torch.cat(each) + bias.to(x.dtype).reshape(1, -1, *(1,) * (x.dim() - 2))
 
 

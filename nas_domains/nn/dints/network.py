@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -92,11 +91,10 @@ class DintsNetwork(nn.Module):
             for place in cells:
                 active[place] = True
         self.nodes: Bools = topology.nodes(active)
-        sizes: Any = (frame.dims, frame.c_in, frame.filters)
         coarsest = int(np.flatnonzero(self.nodes[-1])[-1])
         self.stem_down = nn.ModuleDict(
             {
-                str(d): stem_down(*sizes, d, frame.down)
+                str(d): stem_down(frame.dims, frame.c_in, frame.filters, d, frame.down)
                 for d in range(frame.depths)
                 if self.nodes[0, d]
             }

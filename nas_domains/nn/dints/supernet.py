@@ -1,6 +1,6 @@
 """The supernet of a DiNTS space: all paths with all candidates, weighted or one architecture."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -39,10 +39,14 @@ class DintsSupernet(RelaxedSupernet):
         super().__init__({PATH: (rows, 2), CANDIDATE: (rows, len(space.candidates))})
         self.alphas[PATH] = nn.Parameter(1e-3 * torch.randn(rows, 1))
         self.space, self.frame = space, frame
-        # Channels innermost, in weights too, so that no convolution lays them out anew.
-        self._form: Any = torch.channels_last_3d if frame.dims == 3 else torch.channels_last
-        self.body = DintsNetwork(frame).to(memory_format=self._form)
+        self.body = self._laid_out(DintsNetwork(frame))
         self._cells: dict[tuple[int, int], int] | None = None
+
+    def _laid_out(self, network: DintsNetwork) -> DintsNetwork:
+        """Channels innermost, in weights too, so that no convolution lays them out anew."""
+        form = torch.channels_last_3d if self.frame.dims == 3 else torch.channels_last
+        network.to(memory_format=form)  # type: ignore[call-overload]
+        return network
 
     def parameters_of(self, kind: str) -> Tensor:
         """See the base; a path's first parameter is zero."""
@@ -55,9 +59,9 @@ class DintsSupernet(RelaxedSupernet):
         """See the base; the weights of paths, given that their block has one."""
         if kind != PATH:
             return weights
-        off, on = weights.unflatten(0, (-1, self._paths)).unbind(-1)
+        off, on = weights.reshape(-1, self._paths, 2).unbind(-1)
         some = 1 - off.prod(-1, keepdim=True)
-        return torch.stack([off, on / some.clamp_min(1e-6)], -1).flatten(0, 1)
+        return torch.stack([off, on / some.clamp_min(1e-6)], -1).reshape(-1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, ...] -> scores [B, outputs, ...] of the same sides."""
@@ -69,7 +73,7 @@ class DintsSupernet(RelaxedSupernet):
             row = block * self._paths + path
             return _weighted(self.body.cell(block, path), h, paths[row], candidates[row])
 
-        out = self.body.run(x, cell, run_layer)
+        out: Tensor = self.body.run(x, cell, run_layer)
         if isinstance(paths[0], tuple):
             # So that a draw without any path has a gradient, which is zero.
             out = out + 0 * torch.stack([_split(row)[0] for row in paths]).sum()
@@ -96,7 +100,7 @@ class DintsSupernet(RelaxedSupernet):
         """The plain network of an architecture, with a copy of the shared weights."""
         cells = self.space.cells(architecture)
         # Laid out as here, so that it computes the same bits.
-        network = DintsNetwork(self.frame, cells).to(memory_format=self._form)
+        network = self._laid_out(DintsNetwork(self.frame, cells))
         state = self.body.state_dict()
         names = {key(*place): index for place, index in cells.items()}
         network.load_state_dict({n: state[_source(n, names)] for n in network.state_dict()})

@@ -88,7 +88,8 @@ class Topology:
         """All sets of paths of a block but the empty one, [2^P - 1, P], in MONAI's order."""
         count = len(self.paths)
         numbers = np.arange(1, 2**count)[:, None]
-        return (numbers >> np.arange(count)[::-1]) % 2 == 1
+        found: Bools = (numbers >> np.arange(count)[::-1]) % 2 == 1
+        return found
 
     @cached_property
     def _numbers(self) -> tuple[Any, Any]:

@@ -38,4 +38,7 @@ class TopologyLosses(Regulariser):
         undecided = -(sets * torch.log(sets + 1e-5)).mean() + torch.special.entr(candidates).mean()
         given = supernet.scaled(PATH, paths)[:, 1].reshape(blocks, -1)
         taken = ram_share(supernet.frame, given, candidates.reshape(*on.shape, -1))
-        return undecided + (self.ram - taken).abs() + self.agreement * topology.entropy(sets)
+        loss: Tensor = (
+            undecided + (self.ram - taken).abs() + self.agreement * topology.entropy(sets)
+        )
+        return loss
