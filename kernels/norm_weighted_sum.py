@@ -79,6 +79,11 @@ def _spread(values: Tensor, normed: list[bool], otherwise: Tensor) -> Tensor:
     return torch.stack([next(rows) if on else otherwise for on in normed])
 
 
+def _column(w: Tensor) -> Tensor:
+    """[K] as [K, 1]; [K, C] as it is."""
+    return w[:, None] if w.dim() == 1 else w
+
+
 def norm_weighted_sum_fwd(
     xs: list[Tensor],
     w: Tensor,
@@ -103,7 +108,7 @@ def norm_weighted_sum_fwd(
         var = mean.clone()
     if out.numel() > 0:
         one = torch.ones(channels, dtype=dtype, device=out.device)
-        factors = w.to(dtype)[:, None] * _spread((var + eps).rsqrt(), normed, one)
+        factors = _column(w.to(dtype)) * _spread((var + eps).rsqrt(), normed, one)
         grid = grid_of(out, len(xs))
         with on(out):
             _apply_kernel[(grid.tiles, grid.blocks)](
@@ -131,7 +136,7 @@ def norm_weighted_sum_bwd(
     g = matched(g, like)
     dxs = [torch.empty_like(like) for _ in needs_dx]
     if like.numel() == 0:
-        return dxs, w.new_zeros(len(xs) if needs_dw else 0)
+        return dxs, w.new_zeros(w.shape if needs_dw else 0)
     grid = grid_of(like, len(xs))
     zero = torch.zeros(grid.channels, dtype=dtype, device=g.device)
     means = _spread(mean.to(dtype), normed, zero)
@@ -164,5 +169,5 @@ def norm_weighted_sum_bwd(
             )  # fmt: skip
     if not needs_dw:
         return dxs, w.new_empty(0)
-    dw = torch.stack([(sums[k] * inverse[k]).sum() for k in range(len(xs))])
-    return dxs, dw.to(w.dtype)
+    dw = torch.stack([sums[k] * inverse[k] for k in range(len(xs))])
+    return dxs, (dw.sum(1) if w.dim() == 1 else dw).to(w.dtype)

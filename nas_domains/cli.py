@@ -147,8 +147,13 @@ def predict(
 @app.command()
 def export(
     run: RunPath,
-    format: Annotated[str, typer.Option(help="onnx, torch, or transformers.")] = "onnx",
-    out: Annotated[Path | None, typer.Option(help="The file to write.")] = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            help="onnx, torch, transformers, monai-bundle; of dints arch-code, arch-code-pth."
+        ),
+    ] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="The file or folder to write.")] = None,
 ) -> None:
     """Exports the network of a run and checks the file against PyTorch."""
     from .export.formats import export as run_export

@@ -169,6 +169,8 @@ def search(
 
 def automatic(space: SearchSpace) -> tuple[str, str]:
     """The strategy that "auto" takes for a space, and why."""
+    if space.strategy:
+        return space.strategy, "has a strategy of its own"
     if isinstance(space, CellSpace):
         return "robust", "has a supernet of cells"
     if space.mixes:

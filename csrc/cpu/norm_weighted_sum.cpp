@@ -119,9 +119,21 @@ void check(TensorList xs, const Tensor& w, const std::vector<bool>& normed) {
   STD_TORCH_CHECK(
       K > 0 && xs[0].dim() >= 2, "norm_weighted_sum needs at least one tensor [B, C, ...].");
   STD_TORCH_CHECK(
-      w.dim() == 1 && w.size(0) == K && static_cast<int64_t>(normed.size()) == K,
+      w.dim() >= 1 && w.dim() <= 2 && w.size(0) == K &&
+          (w.dim() == 1 || w.size(1) == xs[0].size(1)) && static_cast<int64_t>(normed.size()) == K,
       "norm_weighted_sum needs one weight and one flag for each tensor.");
 }
+
+// Weights [K] or [K, C], dense.
+template <typename R>
+struct Weights {
+  const R* values;
+  int64_t of_k, of_c;
+
+  explicit Weights(const Tensor& w)
+      : values(data<R>(w)), of_k(w.dim() == 2 ? w.size(1) : 1), of_c(w.dim() == 2 ? 1 : 0) {}
+  R operator()(int64_t k, int64_t c) const { return values[k * of_k + c * of_c]; }
+};
 
 Tensor as_real(const Tensor& x, const Tensor& like) {
   return contiguous(x, like.scalar_type());
@@ -195,11 +207,12 @@ std::tuple<Tensor, Tensor, Tensor> norm_weighted_sum_fwd_cpu(
       measure<R>(tiling, measured, mutable_data<R>(mean), mutable_data<R>(var));
     }
     Coefficients<R> shift(tiling.at, K), scale(tiling.at, K);
+    const Weights<R> weights(w);
     for (int64_t k = 0; k < K; ++k) {
       for (int64_t c = 0; c < C; ++c) {
         const int64_t i = rows[k] * C + c;
         shift.set(k, c, normed[k] ? data<R>(mean)[i] : 0);
-        scale.set(k, c, data<R>(w)[k] / (normed[k] ? std::sqrt(data<R>(var)[i] + eps) : 1));
+        scale.set(k, c, weights(k, c) / (normed[k] ? std::sqrt(data<R>(var)[i] + eps) : 1));
       }
     }
     tiling.for_each(1, 0, [&](int64_t, int64_t tile, double*) {
@@ -274,15 +287,19 @@ std::tuple<std::vector<Tensor>, Tensor> norm_weighted_sum_bwd_cpu(
   const Tensor weight = as_real(w, like);
   std::vector<Tensor> results;
   for (size_t i = 0; i < needs_dx.size(); ++i) results.push_back(torch::stable::empty_like(like));
-  Tensor dw = torch::stable::new_empty(like, {needs_dw ? K : 0});
+  const int64_t C = like.size(1);
+  const bool by_channel = weight.dim() == 2;
+  Tensor dw = !needs_dw    ? torch::stable::new_empty(like, {0})
+              : by_channel ? torch::stable::new_empty(like, {K, C})
+                           : torch::stable::new_empty(like, {K});
 
   const Tiling tiling(like);
-  const int64_t C = like.size(1);
   dispatch_real(like.scalar_type(), [&](auto real) {
     using R = decltype(real);
     const auto kernel = NAS_SELECT_ISA(BwdFn<R>, norm_weighted_sum_bwd_kernel);
     const auto x = pointers<R>(inputs);
     const R* gradient = data<R>(g);
+    const Weights<R> weights(weight);
     const auto inverse = [&](int64_t k, int64_t c) {
       return normed[k] ? 1 / std::sqrt(data<R>(var)[rows[k] * C + c] + eps) : 1.0;
     };
@@ -293,8 +310,12 @@ std::tuple<std::vector<Tensor>, Tensor> norm_weighted_sum_bwd_cpu(
     const GradientSums<R> sums(tiling, gradient, x, shift, wanted);
     for (int64_t k = 0; needs_dw && k < K; ++k) {
       double total = 0;
-      for (int64_t c = 0; c < C; ++c) total += inverse(k, c) * sums.of_x(k, c);
-      mutable_data<R>(dw)[k] = static_cast<R>(total);
+      for (int64_t c = 0; c < C; ++c) {
+        const double own = inverse(k, c) * sums.of_x(k, c);
+        total += own;
+        if (by_channel) mutable_data<R>(dw)[k * C + c] = static_cast<R>(own);
+      }
+      if (!by_channel) mutable_data<R>(dw)[k] = static_cast<R>(total);
     }
     Coefficients<R> a(tiling.at, K), b(tiling.at, K), d(tiling.at, K);
     std::vector<R*> dx;
@@ -302,7 +323,7 @@ std::tuple<std::vector<Tensor>, Tensor> norm_weighted_sum_bwd_cpu(
       const int64_t k = needs_dx[i];
       dx.push_back(mutable_data<R>(results[i]));
       for (int64_t c = 0; c < C; ++c) {
-        const double r = inverse(k, c), scale = data<R>(weight)[k] * r;
+        const double r = inverse(k, c), scale = weights(k, c) * r;
         a.set(k, c, scale);
         if (!training || !normed[k]) continue;
         b.set(k, c, -scale * r * r * sums.of_x(k, c) / tiling.values());

@@ -53,6 +53,7 @@ class SearchSpace:
         has_supernet: Whether its networks share the weights of a supernet.
         mixes: Whether that supernet can run all candidates at once, weighed by architecture
             parameters; otherwise it runs one architecture at a time.
+        strategy: The strategy that was made for such spaces, which "auto" takes; or "".
 
     Raises:
         UsageError: No choices, a name or option twice, or a parent that does not stand before.
@@ -60,6 +61,7 @@ class SearchSpace:
 
     has_supernet = False
     mixes = False
+    strategy = ""
 
     def __init__(
         self, name: str, choices: Sequence[Choice], config: Mapping[str, Any] | None = None

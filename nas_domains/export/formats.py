@@ -21,7 +21,15 @@ from ..core.space import SearchSpace
 from ..nn.model_space import Model
 from .load import load, load_description
 
-FORMATS = {"onnx": "model.onnx", "torch": "model.pt2", "transformers": "transformers"}
+FORMATS = {
+    "onnx": "model.onnx",
+    "torch": "model.pt2",
+    "transformers": "transformers",
+    "arch-code": "arch_code.json",
+    "arch-code-pth": "arch_code.pth",
+    "monai-bundle": "bundle",
+}
+FOR_MONAI = ("arch-code", "arch-code-pth", "monai-bundle")
 TOLERANCE = 1e-4
 """Largest difference from PyTorch, relative to the largest output, that an export may show."""
 
@@ -40,9 +48,11 @@ def export(
 
     Args:
         run: The run directory.
-        format: "onnx", "torch" for a ``torch.export`` archive, or, of an encoder of texts,
-            "transformers" for a folder that ``AutoModelForSequenceClassification`` loads.
-        out: The file; ``<run>/export/model.onnx``, ``.pt2`` or ``transformers`` where None.
+        format: "onnx"; "torch" for a ``torch.export`` archive; of an encoder of texts
+            "transformers" for a folder that ``AutoModelForSequenceClassification`` loads;
+            "monai-bundle" for a folder that ``monai.bundle run`` takes; of the space ``dints``
+            "arch-code", or "arch-code-pth" in MONAI's own form, for the architecture alone.
+        out: The file or folder; ``<run>/export/model.onnx`` or alike where None.
         space: The space or model, where the run was made with one that is not registered.
 
     Returns:
@@ -66,15 +76,14 @@ def export(
     if format == "transformers":
         save = actions.load("export-transformers")
         return path, save(network, description, path, TOLERANCE)
-    check_place(path)
+    if format != "monai-bundle":
+        check_place(path)
     example, probe = _inputs(network, description["input_shape"])
     with torch.no_grad():
         expected = network(probe)
     difference = [0.0]
 
-    def write(file: Path) -> None:
-        writer = _write_onnx if format == "onnx" else _write_torch
-        found = writer(network, example, probe, description, file)
+    def measure(found: Tensor) -> None:
         difference[0] = float(
             (found - expected).abs().max() / expected.abs().max().clamp_min(1e-6)
         )
@@ -83,6 +92,17 @@ def export(
                 f"The {format} export differs from PyTorch by {difference[0]:.1e} of the largest "
                 f"output, more than {TOLERANCE:g}: it was not written."
             )
+
+    if format in FOR_MONAI:
+        from .for_monai import write_for_monai
+
+        write_for_monai(format, network, description, space, path, probe, measure)
+        return path, difference[0]
+
+    def write(file: Path) -> None:
+        writer = _write_onnx if format == "onnx" else _write_torch
+        found = writer(network, example, probe, description, file)
+        measure(found)
 
     write_atomic(path, write)
     return path, difference[0]

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from ..core.architecture import Architecture
 from ..core.errors import UsageError
 from ..core.registry import spaces
 from ..core.run import Run
@@ -39,6 +40,33 @@ def load_description(path: str | Path) -> dict[str, Any]:
     return description
 
 
+def space_and_architecture(
+    description: Mapping[str, Any], space: SearchSpace | Model | None = None
+) -> tuple[SearchSpace, Architecture]:
+    """The space that a description names, or the one given, and the architecture in it.
+
+    Raises:
+        UsageError: The space is not registered, or the architecture is not one of it.
+    """
+    if space is None:
+        if description["space"] not in spaces:
+            raise UsageError(
+                f"The space {description['space']!r} is not registered: pass it as "
+                "nas_domains.load(..., space=...)."
+            )
+        space = spaces.get(description["space"], **description["config"])
+    found = space_of(space)
+    return found, found.from_json(json.dumps(description["architecture"]))
+
+
+def build(
+    description: Mapping[str, Any], *, space: SearchSpace | Model | None = None
+) -> nn.Module:
+    """The network of a description with fresh weights; see :func:`space_and_architecture`."""
+    found, architecture = space_and_architecture(description, space)
+    return found.build(architecture, description["input_shape"], description["outputs"])
+
+
 def load(path: str | Path, *, space: SearchSpace | Model | None = None) -> nn.Module:
     """The trained winner of a run as a plain ``nn.Module`` on the CPU, in evaluation mode.
 
@@ -53,19 +81,7 @@ def load(path: str | Path, *, space: SearchSpace | Model | None = None) -> nn.Mo
         UsageError: As :func:`load_description`, a space that is not registered, or weights that
             do not fit.
     """
-    description = load_description(path)
-    if space is None:
-        if description["space"] not in spaces:
-            raise UsageError(
-                f"The space {description['space']!r} of {str(path)!r} is not registered: pass it "
-                "as nas_domains.load(..., space=...)."
-            )
-        space = spaces.get(description["space"], **description["config"])
-    found = space_of(space)
-    architecture = found.from_json(json.dumps(description["architecture"]))
-    network: nn.Module = found.build(
-        architecture, description["input_shape"], description["outputs"]
-    )
+    network = build(load_description(path), space=space)
     file = Path(path) / "best" / "model.safetensors"
     state: Mapping[str, Any] = checkpoint.load(file)
     try:

@@ -13,6 +13,13 @@ _registry.spaces.register(
     needs=_NEEDS,
 )
 
+_registry.spaces.register(
+    "dints",
+    "nas_domains.medical.dints:dints",
+    "paths between resolutions and their candidates, 2D and 3D (He et al. 2021)",
+    domain="medical",
+)
+
 for _name, _summary in (
     ("decathlon", "a folder of the Medical Segmentation Decathlon: dataset.json and NIfTI files"),
     ("medmnist", "a MedMNIST .npz file of images or volumes, with --domain medical"),

@@ -13,8 +13,10 @@ over the n values of a channel,
     dw_k = \langle g, \hat x_k \rangle
 
 where the two means are left out for statistics that are given, and ``dx_k = w_k g`` for a branch
-that is not normed. Half types are computed in float32, so autocast has nothing to change. The
-result has the dtype of the ``x_k`` and the memory layout of ``torch.empty_like(x_0)``.
+that is not normed. A weight may be one for each channel, as the scale of an affine norm makes it;
+``dw_k`` is then summed over each channel alone. Half types are computed in float32, so autocast
+has nothing to change. The result has the dtype of the ``x_k`` and the memory layout of
+``torch.empty_like(x_0)``.
 """
 
 from __future__ import annotations
@@ -49,7 +51,8 @@ def norm_weighted_sum(
     Args:
         xs: K >= 1 tensors [B, C, ...] of one shape and device, of any real floating dtype and any
             strides; dense ones of one layout are read where they lie.
-        w: Weights [K] of any real floating dtype, on the same device.
+        w: Weights [K], or [K, C] with one for each channel, of any real floating dtype, on the
+            same device.
         normed: For each branch, whether it is normed (N of them are) or only weighted; by default
             all are.
         mean: Means [N, C] to subtract, as in evaluation; by default those of the batch.
@@ -77,7 +80,7 @@ def norm_weighted_sum(
             f"{len(xs)} tensors."
         )
     dtype = _check_branches(xs)
-    _check_vector(w, len(xs), first)
+    _check_weights(w, len(xs), first)
     if (mean is None) != (var is None):
         raise ValueError("norm_weighted_sum got one of mean and var; give it both or neither.")
     if mean is not None and var is not None:
@@ -123,13 +126,13 @@ def _check_branches(xs: Sequence[Tensor]) -> torch.dtype:
     return dtype
 
 
-def _check_vector(w: Tensor, count: int, first: Tensor) -> None:
+def _check_weights(w: Tensor, count: int, first: Tensor) -> None:
     if not w.dtype.is_floating_point:
         raise TypeError(f"norm_weighted_sum: w is {w.dtype}; convert it to a floating dtype.")
-    if w.dim() != 1 or w.shape[0] != count:
+    if tuple(w.shape) not in ((count,), (count, first.shape[1])):
         raise ValueError(
             f"norm_weighted_sum: w has shape {tuple(w.shape)}; give it one weight for each of the "
-            f"{count} tensors."
+            f"{count} tensors, or for each of their {first.shape[1]} channels too."
         )
     if w.device != first.device:
         raise ValueError(
@@ -158,6 +161,16 @@ def _check_statistics(name: str, x: Tensor, shape: tuple[int, int], first: Tenso
 def _per_channel(x: Tensor, dims: int) -> Tensor:
     """[C] as [1, C, 1, ...] of so many dims."""
     return x.reshape(1, -1, *(1,) * (dims - 2))
+
+
+def _factor(w: Tensor, k: int, dims: int) -> Tensor:
+    """Weight k as what a tensor of so many dims is multiplied with."""
+    return _per_channel(w[k], dims) if w.dim() == 2 else w[k]
+
+
+def _weight_gradient(product: Tensor, w: Tensor) -> Tensor:
+    """Sums a tensor [B, C, ...] to what one weight gets: a scalar, or [C]."""
+    return product.sum(_space(product)) if w.dim() == 2 else product.sum()
 
 
 def _space(x: Tensor) -> list[int]:
@@ -204,7 +217,7 @@ def _fwd_reference(
     out = torch.zeros_like(xs[0], dtype=acc)
     for k, (x, on, row) in enumerate(zip(xs, normed, _rows(normed), strict=True)):
         x = x.to(acc)
-        out = out + w[k] * (_normed(x, mean[row], var[row], eps)[0] if on else x)
+        out = out + _factor(w, k, x.dim()) * (_normed(x, mean[row], var[row], eps)[0] if on else x)
     return torch.empty_like(xs[0]).copy_(out), mean, var
 
 
@@ -228,20 +241,20 @@ def _gradients(
     for k, (x, on, row) in enumerate(zip(xs, normed, _rows(normed), strict=True)):
         if not on:
             if needs_dw:
-                dw.append((g * x).sum())
+                dw.append(_weight_gradient(g * x, w))
             if k in needs_dx:
-                dxs.append(w[k] * g)
+                dxs.append(_factor(w, k, x.dim()) * g)
             continue
         m, v = _moments(x) if mean is None or var is None else (mean[row], var[row])
         x_hat, inverse = _normed(x, m, v, eps)
         if needs_dw:
-            dw.append((g * x_hat).sum())
+            dw.append(_weight_gradient(g * x_hat, w))
         if k in needs_dx:
             inner = g
             if training:
                 off = (g * x_hat).mean(_space(g), keepdim=True)
                 inner = g - g.mean(_space(g), keepdim=True) - x_hat * off
-            dxs.append(w[k] * inverse * inner)
+            dxs.append(_factor(w, k, x.dim()) * inverse * inner)
     return dxs, dw
 
 
@@ -299,7 +312,7 @@ def _bwd_fake(
     needs_dx: list[int],
     needs_dw: bool,
 ) -> tuple[list[Tensor], Tensor]:
-    return [torch.empty_like(xs[0]) for _ in needs_dx], w.new_empty(len(xs) if needs_dw else 0)
+    return [torch.empty_like(xs[0]) for _ in needs_dx], w.new_empty(w.shape if needs_dw else 0)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

@@ -21,6 +21,7 @@ for _name, _attribute, _summary in (
     ("r-darts", "r_darts", "ends where the dominant eigenvalue rises (Zela et al. 2020)"),
     ("proxyless", "proxyless", "binary gates, two paths (Cai et al. 2019)"),
     ("robust", "robust", "the default for cells: its finds are tried out at full depth"),
+    ("dints", "dints", "topology and candidates of the space dints (He et al. 2021)"),
     ("enas", "enas", "a controller and shared weights, in turn (Pham et al. 2018)"),
     ("fairnas", "fairnas", "strictly fair single paths, then evolution (Chu et al. 2021)"),
     ("ofa", "ofa", "sandwich rule and distillation, then evolution (Cai et al. 2020)"),

@@ -6,9 +6,11 @@ from ..nn.relaxation import Dirichlet, Gates, Gumbel, Softmax
 from .base import Strategy
 from .blackbox import BlackBox
 from .calibrate import Calibrate
+from .dints import Dints
 from .enas import ControllerSettings, Enas
 from .gradient import Gradient
 from .oneshot import OneShot, OneShotSettings
+from .parts.dints import TopologyLosses
 from .parts.regularisers import BetaDecay, PriorDistance
 from .parts.stop import EigenvalueStop, SkipStop
 from .path_evolution import Evolution
@@ -128,6 +130,25 @@ def robust() -> Strategy:
             alpha_travel=3.0,
             alpha_weight_decay=0.0,
             tryout=True,
+        ),
+    )
+
+
+def dints() -> Strategy:
+    """DiNTS (He et al. 2021, arXiv 2103.15954), after MONAI's search script.
+
+    Half of the search trains weights alone, as there; the learning rate of the weights is that of
+    the other gradient strategies, and architecture parameters come as far in a short search as in
+    a long one.
+    """
+    return Dints(
+        "dints",
+        Settings(
+            regularisers=(TopologyLosses(),),
+            warmup=0.5,
+            weight_decay=4e-5,
+            alpha_travel=6.0,
+            alpha_weight_decay=0.0,
         ),
     )
 

@@ -1,4 +1,4 @@
-"""The samples of the op norm_weighted_sum: statistics of the batch, and given ones."""
+"""The samples of the op norm_weighted_sum: statistics of the batch, given, a weight a channel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from .. import ops
 from .op_sample import LAYOUTS, OpCase, OpSample, draw
 
-__all__ = ["NORM_WEIGHTED_SUM", "NORM_WEIGHTED_SUM_GIVEN"]
+__all__ = ["NORM_WEIGHTED_SUM", "NORM_WEIGHTED_SUM_CHANNELS", "NORM_WEIGHTED_SUM_GIVEN"]
 
 EPS = 1e-5
 
@@ -47,6 +47,18 @@ def _space(x: Tensor) -> list[int]:
     return [d for d in range(x.dim()) if d != 1]
 
 
+def _factor(w: Tensor, k: int, x: Tensor) -> Tensor:
+    """Weight k of [K], or of [K, C] as [1, C, 1, ...]."""
+    return w[k].reshape(1, -1, *(1,) * (x.dim() - 2)) if w.dim() == 2 else w[k]
+
+
+def _channel_inputs(case: OpCase, dtype: torch.dtype, seed: int) -> list[Tensor]:
+    """As of the others, with weights [K, C]."""
+    w, *xs = _inputs(case, dtype, seed)
+    spread = torch.linspace(0.5, 2, xs[0].shape[1], dtype=torch.float64)
+    return [(w.double()[:, None] * spread).to(dtype), *xs]
+
+
 def _moments(xs: Sequence[Tensor], given: bool) -> list[tuple[Tensor, Tensor] | None]:
     """Mean and variance of each branch as [1, C, 1, ...], None for one that is not normed."""
     out: list[tuple[Tensor, Tensor] | None] = []
@@ -72,7 +84,7 @@ def _formula(given: bool, w: Tensor, *xs: Tensor) -> Tensor:
         if moments is not None:
             mean, var = moments
             x = (x - mean) / (var + EPS).sqrt()
-        total = total + w[k].to(x.dtype) * x
+        total = total + _factor(w, k, x).to(x.dtype) * x
     return total.to(xs[0].dtype)
 
 
@@ -91,9 +103,9 @@ def _sizes(given: bool, g: Tensor, w: Tensor, *xs: Tensor) -> list[Tensor]:
             if not given:
                 off = x_hat * (g * x_hat).mean(_space(x), keepdim=True)
                 inner = g + g.mean(_space(x), keepdim=True) + off
-        value = value + w[k] * size
-        dw.append((g * size).sum())
-        dxs.append(w[k] * inverse * inner)
+        value = value + _factor(w, k, x) * size
+        dw.append((g * size).sum(_space(x)) if w.dim() == 2 else (g * size).sum())
+        dxs.append(_factor(w, k, x) * inverse * inner)
     return [value, torch.stack(dw), *dxs]
 
 
@@ -197,4 +209,21 @@ NORM_WEIGHTED_SUM_GIVEN = OpSample(
         ),
     ),
     sizes=lambda g, w, *xs: _sizes(True, g, w, *xs),
+)
+
+NORM_WEIGHTED_SUM_CHANNELS = OpSample(
+    name="norm_weighted_sum with a weight a channel",
+    call=lambda w, *xs: _call(False, w, *xs),
+    formula=lambda w, *xs: _formula(False, w, *xs),
+    inputs=_channel_inputs,
+    raw=lambda tensors: _raw(False, tensors),
+    cases=(
+        OpCase((5, 4)),
+        OpCase((2, 3, 5), count=1),
+        OpCase((2, 3, 5, 7), layouts=("channels_last",)),
+        OpCase((1, 24, 5, 3, 2), layouts=("channels_last",), count=5),
+        OpCase((2, 3, 5, 7), layouts=LAYOUTS, count=5),
+    ),
+    errors=((lambda: _f([_x], torch.ones(1, 2)), ValueError, r"or for each of their 3 channels"),),
+    sizes=lambda g, w, *xs: _sizes(False, g, w, *xs),
 )

@@ -1,7 +1,11 @@
 """The samples of all ops, each from its file, gathered in ``SAMPLES``."""
 
 from .elastic_attention import ELASTIC_ATTENTION, ELASTIC_ATTENTION_PADDED
-from .norm_weighted_sum import NORM_WEIGHTED_SUM, NORM_WEIGHTED_SUM_GIVEN
+from .norm_weighted_sum import (
+    NORM_WEIGHTED_SUM,
+    NORM_WEIGHTED_SUM_CHANNELS,
+    NORM_WEIGHTED_SUM_GIVEN,
+)
 from .op_sample import LAYOUTS, OpCase, OpSample, arrange
 from .weighted_sum import WEIGHTED_SUM
 
@@ -10,6 +14,7 @@ __all__ = [
     "ELASTIC_ATTENTION_PADDED",
     "LAYOUTS",
     "NORM_WEIGHTED_SUM",
+    "NORM_WEIGHTED_SUM_CHANNELS",
     "NORM_WEIGHTED_SUM_GIVEN",
     "SAMPLES",
     "WEIGHTED_SUM",
@@ -26,5 +31,6 @@ SAMPLES: dict[str, OpSample] = {
         NORM_WEIGHTED_SUM_GIVEN,
         ELASTIC_ATTENTION,
         ELASTIC_ATTENTION_PADDED,
+        NORM_WEIGHTED_SUM_CHANNELS,
     )
 }

@@ -20,6 +20,10 @@ class TestNormWeightedSumGiven(OpContract):
     sample = SAMPLES["norm_weighted_sum with given statistics"]
 
 
+class TestNormWeightedSumChannels(OpContract):
+    sample = SAMPLES["norm_weighted_sum with a weight a channel"]
+
+
 @pytest.fixture(params=BACKENDS)
 def backend(request):
     if request.param not in ops.available():

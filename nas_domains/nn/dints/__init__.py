@@ -1,0 +1,1 @@
+"""DiNTS: topologies over several resolutions, their networks and their supernet."""
