@@ -26,6 +26,7 @@ from .evaluation.explain import explain
 from .evaluation.fidelity import reduced_shape
 from .evaluation.fronts import front_progress
 from .evaluation.select import front
+from .hardware.cost import example_inputs
 from .hardware.environment import describe_environment
 from .hardware.meters import check_meters, how_measured
 from .ops import active
@@ -303,11 +304,18 @@ class Work:
 
 def _check_fits(space: SearchSpace, task: Task, network: nn.Module) -> None:
     """Refuses a space of classifiers where a class a voxel is asked for, and the reverse."""
-    dense = task.infer is not None
-    if not dense and task.loss is not nn.functional.cross_entropy:
+    if task.infer is None and task.loss is not nn.functional.cross_entropy:
         return
-    with torch.no_grad():
-        shape = tuple(network.eval()(torch.zeros(1, *task.input_shape)).shape)
+    dense = task.infer is not None or torch.as_tensor(task.train[0][1]).dim() > 0
+    one = example_inputs(network, task.input_shape, torch.device("cpu"))[0]
+    try:
+        with torch.no_grad():
+            shape = tuple(network.eval()(one).shape)
+    except (RuntimeError, ValueError, IndexError):
+        raise UsageError(
+            f"Networks of the space {space.name!r} do not take the inputs of {task.name!r}: use "
+            f"--space {task.space}."
+        ) from None
     wanted = (1, task.outputs, *(task.input_shape[1:] if dense else ()))
     if shape != wanted:
         kind = "a class for each voxel" if dense else "one class"

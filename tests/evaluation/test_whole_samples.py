@@ -100,8 +100,8 @@ def test_latency_is_that_of_all_passes(context, monkeypatch):
 def test_the_recipe_names_the_optimizer():
     network = nn.Linear(2, 2)
     recipe = Recipe(optimizer="adamw", lr=0.01, weight_decay=0.1)
-    made = make_optimizer(recipe, network)
-    assert type(made) is torch.optim.AdamW and made.defaults["weight_decay"] == 0.1
-    assert type(make_optimizer(Recipe(), network)) is torch.optim.SGD
+    made = make_optimizer(network.parameters(), recipe)
+    assert type(made) is torch.optim.AdamW and made.param_groups[0]["weight_decay"] == 0.1
+    assert type(make_optimizer(network.parameters(), Recipe())) is torch.optim.SGD
     with pytest.raises(UsageError, match="optimizer"):
         Recipe(optimizer="adam")

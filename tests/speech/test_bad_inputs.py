@@ -78,8 +78,8 @@ def folder_cases(root, case):
         ("one label", "one class only ('7')"),
         ("unseen class", "label 'odd' in its test split"),
         ("no train", "no folder train"),
-        ("pictures", "Nothing here reads"),
-        ("empty", "Nothing here reads"),
+        ("pictures", "holds no recordings, only 20 other file(s)"),
+        ("empty", "holds no recordings, no files"),
     ],
 )
 def test_folders(tmp_path, case, said):

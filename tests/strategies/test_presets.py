@@ -174,6 +174,9 @@ class TestZeroCost(BlackBoxContract):
 
 def test_each_registered_strategy_is_tested_here() -> None:
     own = [c for name, c in globals().items() if name.startswith("Test")]
-    assert {entry.name for entry in strategies} == {c().make_strategy().name for c in own}
+    # These two are of one space each, and are tested with it: tests/text and tests/medical.
+    elsewhere = {"calibrate", "dints"}
+    here = {c().make_strategy().name for c in own}
+    assert {entry.name for entry in strategies} == here | elsewhere
     for entry in strategies:
         assert strategies.get(entry.name).name == entry.name

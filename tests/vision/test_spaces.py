@@ -76,7 +76,7 @@ def test_sizes_are_those_of_the_papers():
         ("nasbench201:channels=0", ("channels=0",)),
         ("nasbench201:supernet_channels=0", ("supernet_channels=0",)),
         ("dart", ("'dart'", "did you mean 'darts'")),
-        ("", ("''", "darts, mobilenet, nasbench201")),
+        ("", ("''", "darts", "mobilenet, nasbench201")),
     ],
 )
 def test_bad_sizes_are_refused(text, names):
