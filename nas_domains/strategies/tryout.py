@@ -29,7 +29,7 @@ from .samplers.bayes import Bayes
 
 __all__ = ["FINAL", "TRIED", "TryOut", "choose_tried", "standing", "tried_of"]
 
-WEIGHTS = 1.0, 2.0, 1.0
+WEIGHTS = 2.0, 2.0, 1.0
 """Of trainability, expressivity and complexity; set by hand, looking at the 12-epoch validation
 accuracy of NAS-Bench-201's cells."""
 
