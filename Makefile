@@ -52,7 +52,7 @@ test: $(VENV)/.stamp-all
 	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
 
 test-slow: $(VENV)/.stamp-all
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n auto --dist worksteal -m slow
 
 lint: $(VENV)/.stamp-all
 	$(BIN)/pre-commit run --all-files
@@ -72,7 +72,7 @@ sanitize: $(VENV)/.stamp-all
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	PYTHONPATH=$(SANITIZED)/lib NAS_DOMAINS_TESTED_COPY=$(abspath $(SANITIZED)/lib) \
-	$(BIN)/pytest --import-mode=importlib --capture=sys -m "not slow" \
+	$(BIN)/pytest -n auto --dist worksteal --import-mode=importlib --capture=sys -m "not slow" \
 	  -k "not compile and not reference" \
 	  tests/ops tests/sampler
 
