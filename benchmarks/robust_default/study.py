@@ -163,10 +163,10 @@ def smaller(data: Path, side: int, folder: Path) -> Path:
     content = dict(np.load(data))
     for name, images in content.items():
         if name.endswith("_images"):
-            n, height, width, channels = images.shape
+            (n, height, width), colours = images.shape[:3], images.shape[3:]
             if height % side or width % side:
                 raise SystemExit(f"--size {side} does not divide the {height} pixels of {data}.")
-            tiles = images.reshape(n, side, height // side, side, width // side, channels)
+            tiles = images.reshape(n, side, height // side, side, width // side, *colours)
             content[name] = np.rint(tiles.mean(axis=(2, 4))).astype(np.uint8)
     path = folder / data.name
     np.savez(path, **content)
