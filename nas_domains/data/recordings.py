@@ -202,6 +202,70 @@ def read_parts(
     Raises:
         UsageError: A broken file, or labels and splits that cannot be used.
     """
+    cut = cut_recordings(files, rule, seed)
+    infos = [read_info(path) for path in files.paths]
+    rate = rate or min(MOST_RATE, most_frequent([info.rate for info in infos]))
+    length = seconds or usual_seconds([infos[i] for i in cut.divided["train"]])
+    shape = MelShape(rate, max(1, round(length / HOP)) + 1, bins)
+    raw = spectrograms(files.paths, shape)
+    train = torch.from_numpy(cut.divided["train"])
+    std, mean = torch.std_mean(raw[train], (0, 1, 3), correction=0)
+    std = torch.where(std > 0, std, 1.0)
+    raw.sub_(mean[:, None]).div_(std[:, None])
+    splits = {
+        name: Spectrograms(raw[torch.from_numpy(index)], cut.labels[index], cut.groups_of(name))
+        for name, index in cut.divided.items()
+    }
+    heard = f"as {shape.bins} log-mel bands of {shape.frames} frames"
+    described = describe(infos, shape.rate, (shape.samples - 1) / shape.rate, heard, seconds)
+    return SpeechParts(
+        splits,
+        cut.classes,
+        shape,
+        tuple(mean.tolist()),
+        tuple(std.tolist()),
+        (*cut.notes, *described),
+    )
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Which recordings are in which split.
+
+    Attributes:
+        divided: "train", "val" and "test": places in the list of files.
+        labels: Class numbers int64 [N] of all files.
+        classes: Names of the classes, in the order of the labels.
+        groups: Speaker of each [N], or None where they are not kept apart.
+        notes: Sentences for the report.
+    """
+
+    divided: dict[str, Labels]
+    labels: Labels
+    classes: tuple[str, ...]
+    groups: Groups | None
+    notes: tuple[str, ...]
+
+    def groups_of(self, split: str) -> Groups | None:
+        """The speakers of a split."""
+        if self.groups is None:
+            return None
+        own: Groups = self.groups[self.divided[split]]
+        # The halves of a search must be two where a single speaker is left to train on.
+        return None if split == "train" and len(np.unique(own)) < 2 else own
+
+
+def cut_recordings(files: LabelledFiles, rule: SplitRule, seed: int) -> Cut:
+    """Completes the splits of recordings.
+
+    Args:
+        files: The files.
+        rule: How splits that are not given are cut.
+        seed: Seed of the cut.
+
+    Raises:
+        UsageError: Labels and splits that cannot be used.
+    """
     part_of = np.array(files.parts)
     given = {name: np.flatnonzero(part_of == name) for name in ("train", "val", "test")}
     given = {name: index for name, index in given.items() if len(index)}
@@ -212,32 +276,7 @@ def read_parts(
         labels[index] = encoded[name]
     groups, said = _apart(files, given)
     divided, notes = complete_splits(files.source, labels, given, rule, seed, groups=groups)
-
-    infos = [read_info(path) for path in files.paths]
-    rate = rate or min(MOST_RATE, _most_frequent([info.rate for info in infos]))
-    lengths = [infos[i].seconds for i in divided["train"]]
-    covered = min(MOST_SECONDS, float(np.quantile(lengths, COVERED)))
-    shape = MelShape(rate, max(1, round((seconds or covered) / HOP)) + 1, bins)
-    raw = spectrograms(files.paths, shape)
-    std, mean = torch.std_mean(raw[torch.from_numpy(divided["train"])], (0, 1, 3), correction=0)
-    std = torch.where(std > 0, std, 1.0)
-    raw.sub_(mean[:, None]).div_(std[:, None])
-    splits = {}
-    for name, index in divided.items():
-        own = None if groups is None else groups[index]
-        # The halves of a search must be two where a single speaker is left to train on.
-        if name == "train" and own is not None and len(np.unique(own)) < 2:
-            own = None
-        splits[name] = Spectrograms(raw[torch.from_numpy(index)], labels[index], own)
-    described = _describe(infos, shape, asked=seconds is not None)
-    return SpeechParts(
-        splits,
-        classes,
-        shape,
-        tuple(mean.tolist()),
-        tuple(std.tolist()),
-        (*files.notes, *said, *notes, *described),
-    )
+    return Cut(divided, labels, classes, groups, (*files.notes, *said, *notes))
 
 
 def _apart(files: LabelledFiles, given: dict[str, Labels]) -> tuple[Groups | None, list[str]]:
@@ -251,24 +290,41 @@ def _apart(files: LabelledFiles, given: dict[str, Labels]) -> tuple[Groups | Non
     return None, ["There are too few speakers to keep them apart in all splits."]
 
 
-def _most_frequent(rates: Sequence[int]) -> int:
+def most_frequent(rates: Sequence[int]) -> int:
+    """The most frequent sampling rate, the lowest of several."""
     counts = Counter(rates)
     return max(counts, key=lambda rate: (counts[rate], -rate))
 
 
-def _describe(infos: Sequence[AudioInfo], shape: MelShape, *, asked: bool) -> list[str]:
-    seconds = (shape.samples - 1) / shape.rate
+def usual_seconds(infos: Sequence[AudioInfo]) -> float:
+    """The length that 95 % of some recordings do not exceed, at most 10 s."""
+    return min(MOST_SECONDS, float(np.quantile([info.seconds for info in infos], COVERED)))
+
+
+def describe(
+    infos: Sequence[AudioInfo], rate: int, seconds: float, heard: str, asked: float | None
+) -> list[str]:
+    """Sentences on what is made of recordings.
+
+    Args:
+        infos: Of all recordings.
+        rate: Samples a second that they are brought to.
+        seconds: Length that they are brought to.
+        heard: As what they are heard, e.g. "as 40 log-mel bands".
+        asked: The length that was asked for, if any.
+    """
     cropped = sum(info.seconds > seconds for info in infos)
-    why = "as asked" if asked else f"which {COVERED:.0%} of the training recordings do not exceed"
+    why = f"which {COVERED:.0%} of the training recordings do not exceed"
+    if asked is not None:
+        why = "as asked"
     notes = [
-        f"Recordings are heard as {shape.bins} log-mel bands of {shape.frames} frames, "
-        f"{seconds:.2f} s ({why}); {cropped} longer ones are cropped to their middle, shorter "
-        "ones padded with silence."
+        f"Recordings are heard {heard}, {seconds:.2f} s ({why}); {cropped} longer ones are "
+        "cropped to their middle, shorter ones padded with silence."
     ]
-    others = Counter(info.rate for info in infos if info.rate != shape.rate)
+    others = Counter(info.rate for info in infos if info.rate != rate)
     if others:
-        stored = ", ".join(f"{rate} Hz ({n})" for rate, n in sorted(others.items()))
-        notes.append(f"Recordings at {stored} are resampled to {shape.rate} Hz.")
+        stored = ", ".join(f"{other} Hz ({n})" for other, n in sorted(others.items()))
+        notes.append(f"Recordings at {stored} are resampled to {rate} Hz.")
     stereo = sum(info.channels > 1 for info in infos)
     if stereo:
         notes.append(f"{stereo} recordings of several channels are averaged to one.")

@@ -13,6 +13,7 @@ from .kinds import RECORDINGS
 from .mel import MelShape, spectrograms
 from .recordings import Spectrograms, SpeechParts
 from .tables import table_rows
+from .waves import Waves, read_waves
 
 
 def speech_preprocess(parts: SpeechParts) -> dict[str, Any]:
@@ -28,16 +29,17 @@ def speech_preprocess(parts: SpeechParts) -> dict[str, Any]:
 
 def read_speech_inputs(
     source: str, preprocess: Mapping[str, Any]
-) -> tuple[list[str], Spectrograms]:
+) -> tuple[list[str], Spectrograms | Waves]:
     """Reads unlabelled recordings.
 
     Args:
         source: A wav or flac file; a folder, read with its sub-folders in sorted order; or a CSV
             with a column path.
-        preprocess: What :func:`speech_preprocess` returned for the training split.
+        preprocess: What :func:`speech_preprocess`, or
+            :func:`nas_domains.data.waves.wave_preprocess`, returned for the training split.
 
     Returns:
-        A name for each recording, and their spectrograms with label 0.
+        A name for each recording, and their spectrograms or samples with label 0.
 
     Raises:
         UsageError: There are no recordings there, or one cannot be read.
@@ -63,8 +65,11 @@ def read_speech_inputs(
         raise UsageError(
             f"{source!r} is no recording by its ending: give a folder, a wav, flac or csv."
         )
+    paths = [os.path.join(folder, name) for name in names]
+    if "samples" in preprocess:
+        return names, read_waves(paths, preprocess)
     shape = MelShape(preprocess["rate"], preprocess["frames"], preprocess["bins"])
-    x = spectrograms([os.path.join(folder, name) for name in names], shape)
+    x = spectrograms(paths, shape)
     x.sub_(torch.tensor(preprocess["mean"])[:, None])
     x.div_(torch.tensor(preprocess["std"])[:, None])
     return names, Spectrograms(x, np.zeros(len(names), np.int64))

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from ..core.errors import UsageError
 from ..core.files import check_place, write_atomic
-from ..core.registry import actions
 from ..core.seeds import generator
 from ..core.space import SearchSpace
 from ..nn.model_space import Model
+from .for_transformers import save_folder
 from .load import load, load_description
 
 FORMATS = {
@@ -48,8 +48,8 @@ def export(
 
     Args:
         run: The run directory.
-        format: "onnx"; "torch" for a ``torch.export`` archive; of an encoder of texts
-            "transformers" for a folder that ``AutoModelForSequenceClassification`` loads;
+        format: "onnx"; "torch" for a ``torch.export`` archive; of an encoder that
+            came from transformers "transformers" for a folder that its ``AutoModel`` loads;
             "monai-bundle" for a folder that ``monai.bundle run`` takes; of the space ``dints``
             "arch-code", or "arch-code-pth" in MONAI's own form, for the architecture alone.
         out: The file or folder; ``<run>/export/model.onnx`` or alike where None.
@@ -74,8 +74,7 @@ def export(
     network = load(run, space=space)
     path = Path(out) if out is not None else Path(run) / "export" / FORMATS[format]
     if format == "transformers":
-        save = actions.load("export-transformers")
-        return path, save(network, description, path, TOLERANCE)
+        return path, save_folder(network, description, path, TOLERANCE)
     if format != "monai-bundle":
         check_place(path)
     example, probe = _inputs(network, description["input_shape"])

@@ -316,13 +316,23 @@ class ClassifierHead(nn.Module):
         return scores
 
 
-class TextClassifier(nn.Module):
+class EncoderClassifier(nn.Module):
+    """An encoder with ``layers``, and a head whose last linear layer is ``classifier``."""
+
+    encoder: nn.Module
+    head: nn.Module
+
+
+class TextClassifier(EncoderClassifier):
     """An encoder with a classifier on its first token.
 
     Args:
         encoder: The encoder.
         outputs: Size of the output.
     """
+
+    encoder: Encoder
+    head: ClassifierHead
 
     def __init__(self, encoder: Encoder, outputs: int) -> None:
         super().__init__()
@@ -355,7 +365,7 @@ def made_up(spec: EncoderSpec, lengths: Sequence[int]) -> Tensor:
     return batch
 
 
-def _fresh(module: nn.Module, std: float) -> None:
+def draw_weights(module: nn.Module, std: float) -> None:
     """Draws weights as BERT does: normal, biases zero, norms one."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=std)
@@ -366,19 +376,21 @@ def _fresh(module: nn.Module, std: float) -> None:
 def classifier_of(spec: EncoderSpec, sizes: Sequence[LayerSize], outputs: int) -> TextClassifier:
     """The plain network of these sizes, with weights from torch's global generator."""
     network = TextClassifier(encoder_of(spec, sizes), outputs)
-    network.apply(lambda module: _fresh(module, spec.std))
+    network.apply(lambda module: draw_weights(module, spec.std))
     return network
 
 
 def encoder_of(spec: EncoderSpec, sizes: Sequence[LayerSize]) -> Encoder:
     """The plain encoder of these sizes."""
-    return Encoder(
-        spec,
-        [
-            EncoderLayer(
-                AttentionBlock(spec, size.heads) if size.heads else Skip(),
-                FeedForwardBlock(spec, size.width) if size.width else Skip(),
-            )
-            for size in sizes
-        ],
-    )
+    return Encoder(spec, plain_layers(spec, sizes))
+
+
+def plain_layers(spec: EncoderSpec, sizes: Sequence[LayerSize]) -> list[EncoderLayer]:
+    """Layers of these sizes."""
+    return [
+        EncoderLayer(
+            AttentionBlock(spec, size.heads) if size.heads else Skip(),
+            FeedForwardBlock(spec, size.width) if size.width else Skip(),
+        )
+        for size in sizes
+    ]

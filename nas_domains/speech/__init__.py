@@ -1,12 +1,24 @@
 """Speech: classification of recordings, a keyword-spotting space, a hand-made network, by name."""
 
+from importlib import import_module as _import
+
 from ..core import registry as _registry
+from ..core.import_hook import when_imported as _when_imported
 
 _registry.spaces.register(
     "keyword",
     "nas_domains.speech.keyword:keyword",
     "elastic stages for log-mel, along time or bands, broadcast or not (Kim et al. 2021)",
     domain="speech",
+)
+
+_registry.spaces.register(
+    "speech-transformer",
+    "nas_domains.speech.spaces:speech_transformer",
+    "heads and widths of the layers of a pretrained wav2vec 2.0 or HuBERT (checkpoint=FOLDER)",
+    domain="speech",
+    extra="speech",
+    needs=("transformers",),
 )
 
 _registry.tasks.register(
@@ -23,4 +35,16 @@ _registry.baselines.register(
     "nas_domains.speech.baselines:baselines",
     "a CNN of four convolutions on log-mel",
     domain="speech",
+)
+
+_registry.actions.register(
+    "transformers-speech",
+    "nas_domains.speech.export:for_transformers",
+    "an encoder of recordings as a model of transformers",
+)
+
+# The last of the modules that define automatic classes.
+_when_imported(
+    "transformers.models.auto.modeling_auto",
+    lambda: _import("nas_domains.speech.modeling").register(),
 )

@@ -13,12 +13,30 @@ from ..core.task import Recipe, Split, Task
 from ..data.augment import parse_augment
 from ..data.augment_speech import STEPS
 from ..data.mel import check_bins
-from ..data.recordings import MOST_SECONDS, holds_recordings, read_parts, read_recordings
+from ..data.recordings import (
+    MOST_SECONDS,
+    SpeechParts,
+    holds_recordings,
+    read_parts,
+    read_recordings,
+)
 from ..data.rule import SplitRule
 from ..data.speech_inputs import read_speech_inputs, speech_preprocess
+from ..data.waves import WaveParts, read_wave_parts, wave_preprocess
 
 _AUGMENT = "timeshift,specaugment"
 _SMALL = 1000
+FORMS = "mel", "wave", "raw"
+TUNING = Recipe(
+    batch_size=16,
+    lr=1e-4,
+    weight_decay=0.01,
+    grad_clip=1.0,
+    epochs=5,
+    optimizer="adamw",
+    schedule="linear",
+)
+"""Of fine-tuning a pretrained encoder."""
 _RATES = (1_000, 192_000)
 
 
@@ -26,7 +44,7 @@ class RecordingTask:
     """A loader of classifications of recordings; a :class:`nas_domains.core.task.TaskLoader`."""
 
     name = "recordings"
-    options = ("augment", "bins", "rate", "seconds", "seed", "speaker", "split")
+    options = ("augment", "bins", "form", "rate", "seconds", "seed", "speaker", "split")
 
     def accepts(self, source: str) -> bool:
         """Whether the path is a folder or a CSV of wav or flac files; cheap, and never raises."""
@@ -40,11 +58,14 @@ class RecordingTask:
             **options: ``split`` (see :meth:`nas_domains.data.rule.SplitRule.parse`), ``speaker``
                 ("leave:theo" or "leave:theo+george": who is the test), ``augment`` ("none", or
                 some of timeshift, pitch, specaugment), ``seed`` of the split (0), and of the
-                log-mel spectrograms ``bins`` (40), ``rate`` and ``seconds`` (read off the data).
+                log-mel spectrograms ``bins`` (40), ``rate`` and ``seconds`` (read off the data);
+                ``form``, which a pretrained encoder sets: "mel", "wave" for samples of zero mean
+                and unit variance, or "raw" for samples as they are, both without ``augment``.
 
         Returns:
-            A task whose x is float32 [1, bins, frames] and whose y is a class number. Fewer than
-            1,000 training recordings are trained on in batches of 32, more in batches of 64.
+            A task whose x is float32 [1, bins, frames], or [samples], and whose y is a class
+            number. Fewer than 1,000 training recordings are trained on in batches of 32, more in
+            batches of 64; samples in batches of 16.
 
         Raises:
             UsageError: An unknown option, a bad value, or data that cannot be used.
@@ -56,39 +77,48 @@ class RecordingTask:
                     f"{', '.join(self.options)}."
                 )
         rule = SplitRule.parse(options.get("split"))
-        asked = options.get("augment")
-        augment = parse_augment(_AUGMENT if asked is None else asked, STEPS)
+        form, asked = str(options.get("form", FORMS[0])), options.get("augment")
+        if form not in FORMS:
+            raise UsageError(f"form={form!r} must be one of {', '.join(FORMS)}.")
+        usual = _AUGMENT if form == FORMS[0] else "none"
+        augment = parse_augment(usual if asked is None else asked, STEPS)
+        if form != FORMS[0] and augment is not None:
+            raise UsageError(f"augment={asked!r} is for spectrograms: leave it out of samples.")
         low, high = _RATES
         rate = _number("rate", options.get("rate"), low, high)
         seconds = _number("seconds", options.get("seconds"), 0.05, MOST_SECONDS)
         bins = check_bins(options.get("bins", 40))
-        seed = _number("seed", options.get("seed", 0), 0, 2**32)
-        leave = _left(options.get("speaker"))
-        parts = read_parts(
-            read_recordings(source, leave),
-            rule,
-            int(seed or 0),
-            bins=bins,
-            rate=None if rate is None else int(rate),
-            seconds=seconds,
-        )
+        seed = int(_number("seed", options.get("seed", 0), 0, 2**32) or 0)
+        files = read_recordings(source, _left(options.get("speaker")))
+        whole = None if rate is None else int(rate)
+        parts: SpeechParts | WaveParts
+        shape: tuple[int, ...]
+        if form == FORMS[0]:
+            parts = read_parts(files, rule, seed, bins=bins, rate=whole, seconds=seconds)
+            shape, preprocess = parts.shape.size, speech_preprocess(parts)
+            recipe = Recipe(batch_size=32 if len(parts.splits["train"]) < _SMALL else 64)
+        else:
+            normal = form == FORMS[1]
+            parts = read_wave_parts(
+                files, rule, seed, rate=whole, seconds=seconds, normalised=normal
+            )
+            shape, preprocess, recipe = (parts.samples,), wave_preprocess(parts), TUNING
         outputs = len(parts.classes)
-        train = parts.splits["train"]
         return Task(
             name=os.path.splitext(os.path.basename(os.path.normpath(source)))[0],
             domain="speech",
-            train=train,
+            train=parts.splits["train"],
             val=parts.splits["val"],
             test=parts.splits["test"],
-            input_shape=parts.shape.size,
+            input_shape=shape,
             outputs=outputs,
             loss=functional.cross_entropy,
             metrics=classification_metrics(("accuracy", "f1"), outputs),
             classes=parts.classes,
             augment=augment,
             space="keyword",
-            recipe=Recipe(batch_size=32 if len(train) < _SMALL else 64),
-            preprocess={"loader": self.name, **speech_preprocess(parts)},
+            recipe=recipe,
+            preprocess={"loader": self.name, **preprocess},
             notes=parts.notes,
         )
 

@@ -255,12 +255,14 @@ class NetworkContract(SpaceContract):
         input_shapes: Inputs, without the batch, that its networks must take; give odd ones too.
         outputs: Size of the networks' output.
         networks: Architectures that are built by each test.
+        untrained: What the names of weights begin with that are meant to stay as they are.
     """
 
     covers: ClassVar[frozenset[str]] = frozenset({"networks"})
     input_shapes: ClassVar[tuple[tuple[int, ...], ...]]
     outputs: ClassVar[int] = 3
     networks: ClassVar[int] = 3
+    untrained: ClassVar[tuple[str, ...]] = ()
 
     def connected(self, architecture: Architecture) -> bool:
         """Whether every weight of an architecture lies on a way from the input to the output."""
@@ -328,5 +330,8 @@ class NetworkContract(SpaceContract):
             scores.backward(self.inputs(tuple(scores.shape[1:]), seed=1))
             for name, parameter in network.named_parameters():
                 gradient = parameter.grad
+                if name.startswith(self.untrained):
+                    assert gradient is None
+                    continue
                 assert gradient is not None, f"no gradient reaches {name}"
                 assert gradient.isfinite().all() and gradient.any(), name

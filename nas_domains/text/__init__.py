@@ -1,7 +1,9 @@
 """Text: classification of texts, and the parts of a pretrained encoder as a space, by name."""
 
+from importlib import import_module as _import
+
 from ..core import registry as _registry
-from .hook import install as _install_hook
+from ..core.import_hook import when_imported as _when_imported
 
 _registry.spaces.register(
     "transformer",
@@ -20,8 +22,12 @@ _registry.tasks.register(
     needs=("transformers",),
 )
 _registry.actions.register(
-    "export-transformers",
-    "nas_domains.text.export:save_folder",
-    "a folder that transformers loads",
+    "transformers-text",
+    "nas_domains.text.export:for_transformers",
+    "an encoder of texts as a model of transformers",
 )
-_install_hook()
+# The last of the modules that define automatic classes.
+_when_imported(
+    "transformers.models.auto.modeling_auto",
+    lambda: _import("nas_domains.text.modeling").register(),
+)

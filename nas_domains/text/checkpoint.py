@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..core.errors import UsageError
-from ..nn.encoder import EncoderSpec, TextClassifier
+from ..nn.encoder import EncoderSpec, LayerSize, TextClassifier, classifier_of, made_up
 from .families import FAMILIES, family_of, read_spec
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model")
@@ -61,6 +62,28 @@ class Checkpoint:
                 if weight is not None:
                     found[f"{ours}.{kind}"] = weight.float()
         return found
+
+    def network(self, sizes: Sequence[LayerSize], outputs: int) -> TextClassifier:
+        """A plain network of these sizes, with weights from torch's global generator."""
+        return classifier_of(self.spec, sizes, outputs)
+
+    def example(self, input_shape: tuple[int, ...]) -> tuple[Tensor, int]:
+        """A text of the middle length [1, T], and T."""
+        length = input_shape[len(input_shape) // 2]
+        return made_up(self.spec, [length]), length
+
+    def check(self, space: str, input_shape: tuple[int, ...]) -> None:
+        """Whether it reads texts of these lengths.
+
+        Raises:
+            UsageError: They are too long, or no texts.
+        """
+        longest = self.spec.longest
+        if not input_shape or not all(2 <= n <= longest for n in input_shape):
+            raise UsageError(
+                f"The space {space!r} takes texts of 2 to {longest} tokens, not inputs of "
+                f"shape {tuple(input_shape)}: give it a task of texts."
+            )
 
     def fill(self, network: TextClassifier) -> None:
         """Loads the weights into a plain network of the full size.

@@ -15,11 +15,10 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
+from ..nn.elastic.attention import sizes_of
 from ..nn.encoder import (
-    AttentionBlock,
     ClassifierHead,
     EncoderSpec,
-    FeedForwardBlock,
     LayerSize,
     TextClassifier,
     encoder_of,
@@ -131,7 +130,7 @@ class NasEncoderForSequenceClassification(NasEncoderPreTrained):
 
 def wrap(network: TextClassifier, classes: Sequence[str]) -> NasEncoderForSequenceClassification:
     """A model of transformers with a copy of a network's weights."""
-    sizes = sizes_of(network)
+    sizes = sizes_of(network.encoder.layers)
     config = NasEncoderConfig(
         asdict(network.encoder.spec),
         [size.heads for size in sizes],
@@ -152,18 +151,6 @@ def labels_of(classes: Sequence[str], network: TextClassifier) -> dict[str, Any]
     """The fields of a configuration that name the classes."""
     names = list(classes) or [str(i) for i in range(network.head.classifier.out_features)]
     return {"id2label": dict(enumerate(names)), "label2id": {n: i for i, n in enumerate(names)}}
-
-
-def sizes_of(network: TextClassifier) -> list[LayerSize]:
-    """The size of each layer of a plain network."""
-    sizes = []
-    for layer in network.encoder.layers:
-        attention = layer.get_submodule("attention")
-        inside = layer.get_submodule("feed_forward")
-        heads = attention.heads if isinstance(attention, AttentionBlock) else 0
-        width = inside.inner.out_features if isinstance(inside, FeedForwardBlock) else 0
-        sizes.append(LayerSize(heads, width))
-    return sizes
 
 
 def register() -> None:

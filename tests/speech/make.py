@@ -54,3 +54,40 @@ def write_named(
                 path = root / f"{label}_{speaker}_{take}.{ending}"
                 write(path, 400 * (c + 1) + 20 * s, 0.2, seed=take)
     return str(root)
+
+
+def pretrained(family: str = "wav2vec2", norm: str = "group", labels: int = 3):
+    """A model of transformers with 2 layers of 16 features, 4 heads and 32 units."""
+    import torch
+    import transformers as hf
+
+    kinds = {
+        "wav2vec2": (hf.Wav2Vec2Config, hf.Wav2Vec2ForSequenceClassification),
+        "hubert": (hf.HubertConfig, hf.HubertForSequenceClassification),
+    }
+    config, model = kinds[family]
+    torch.manual_seed(0)
+    made = model(
+        config(
+            hidden_size=16, num_attention_heads=4, num_hidden_layers=2, intermediate_size=32,
+            conv_dim=(8, 8), conv_stride=(20, 8), conv_kernel=(40, 12), num_feat_extract_layers=2,
+            num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2, classifier_proj_size=12,
+            num_labels=labels, feat_extract_norm=norm, do_stable_layer_norm=norm == "layer",
+            hidden_dropout=0.0, attention_dropout=0.0, activation_dropout=0.0,
+        )
+    ).eval()  # fmt: skip
+    with torch.no_grad():
+        for parameter in made.parameters():
+            # Larger than a fresh model's, so that what differs is seen.
+            parameter.add_(0.3 * torch.randn(parameter.shape))
+    return made
+
+
+def checkpoint(folder, family: str = "wav2vec2", norm: str = "group", rate: int = RATE):
+    """A folder with a tiny model that hears at a rate; returns the model."""
+    import transformers as hf
+
+    made = pretrained(family, norm)
+    made.save_pretrained(folder)
+    hf.Wav2Vec2FeatureExtractor(sampling_rate=rate).save_pretrained(folder)
+    return made

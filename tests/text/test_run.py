@@ -12,10 +12,10 @@ import torch
 
 import nas_domains as nd
 from nas_domains.core.history import History
+from nas_domains.evaluation import pretrained
 from nas_domains.export.formats import TOLERANCE, export
 from nas_domains.export.predict import predict
 from nas_domains.nn.encoder import TextClassifier
-from nas_domains.text import spaces
 from tests.core.refusal import refused
 from tests.make import stripped
 from tests.text import make
@@ -75,7 +75,7 @@ def test_a_killed_run_ends_in_the_same_result(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(spaces, "put_in_order", stop)
+        patch.setattr(pretrained, "put_in_order", stop)
         with pytest.raises(KeyboardInterrupt):
             search(data, tmp_path / "b")
     with monkeypatch.context() as patch:
@@ -92,7 +92,7 @@ def test_weights_start_from_the_whole_network(run: nd.Run, data: Path) -> None:
     tuned = history.of("prepare/full")[-1].metrics["loss"]
     space = nd.load_space(f"transformer:checkpoint={folder()},tune=2")
     network = space.build(space.largest(), (6,), 2)
-    prepared = spaces.files.load(run.path / "checkpoints" / "prepared.safetensors")
+    prepared = pretrained.files.load(run.path / "checkpoints" / "prepared.safetensors")
     network.load_state_dict(prepared)
     task = nd.load_task(str(data), checkpoint=folder())
     x, y = task.val.batch(range(len(task.val)))
@@ -173,7 +173,7 @@ def test_transformers_loads_what_is_handed_back(run: nd.Run, tmp_path: Path) -> 
     plain = space.build(space.architecture(choices), (6,), 2)
     assert isinstance(plain, TextClassifier)
     description = {"classes": ["no", "yes"], "preprocess": {"checkpoint": folder()}}
-    from nas_domains.text.export import save_folder
+    from nas_domains.export.for_transformers import save_folder
 
     save_folder(plain, description, tmp_path / "plain", TOLERANCE)
     folders = [str(tmp_path / "mine"), str(tmp_path / "plain")]

@@ -4,19 +4,19 @@ Both may be left out, so that a layer with neither is gone and the depth is elas
 first stays longest: :mod:`nas_domains.nn.elastic.importance` puts heads and units in order.
 """
 
+from collections.abc import Iterable
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 
 from ..encoder import (
     AttentionBlock,
-    Encoder,
+    EncoderClassifier,
     EncoderLayer,
-    EncoderSpec,
     FeedForwardBlock,
     LayerSize,
     Skip,
-    TextClassifier,
-    classifier_of,
 )
 from .base import Elastic, filled
 from .network import Sizes
@@ -90,13 +90,10 @@ class ElasticFeedForward(Elastic):
         return filled(block, tensors).train(self.training)
 
 
-def elastic_classifier(spec: EncoderSpec, outputs: int) -> TextClassifier:
-    """The network whose blocks are elastic, at their largest, with fresh weights."""
-    largest = [LayerSize(spec.heads, spec.width)] * spec.layers
-    return make_elastic(classifier_of(spec, largest, outputs))
+Network = TypeVar("Network", bound=EncoderClassifier)
 
 
-def make_elastic(network: TextClassifier) -> TextClassifier:
+def make_elastic(network: Network) -> Network:
     """Makes the blocks of a plain network elastic, in place."""
     for layer in layers_of(network.encoder):
         if isinstance(layer.attention, AttentionBlock):
@@ -106,15 +103,27 @@ def make_elastic(network: TextClassifier) -> TextClassifier:
     return network
 
 
-def layers_of(encoder: Encoder) -> list[EncoderLayer]:
+def layers_of(encoder: nn.Module) -> list[EncoderLayer]:
     """The layers of an encoder."""
-    return [layer for layer in encoder.layers if isinstance(layer, EncoderLayer)]
+    found = encoder.get_submodule("layers").children()
+    return [layer for layer in found if isinstance(layer, EncoderLayer)]
 
 
 def elastic_sizes(sizes: list[LayerSize]) -> Sizes:
-    """What the blocks of :func:`elastic_classifier` are set to."""
+    """What the blocks of :func:`make_elastic` are set to."""
     found: dict[str, dict[str, int]] = {}
     for i, size in enumerate(sizes):
         found[f"encoder.layers.{i}.attention"] = {"heads": size.heads}
         found[f"encoder.layers.{i}.feed_forward"] = {"width": size.width}
     return found
+
+
+def sizes_of(layers: Iterable[nn.Module]) -> list[LayerSize]:
+    """The sizes of plain layers."""
+    sizes = []
+    for layer in layers:
+        attention, inside = layer.get_submodule("attention"), layer.get_submodule("feed_forward")
+        heads = attention.heads if isinstance(attention, AttentionBlock) else 0
+        width = inside.inner.out_features if isinstance(inside, FeedForwardBlock) else 0
+        sizes.append(LayerSize(heads, width))
+    return sizes

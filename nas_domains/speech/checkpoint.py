@@ -1,0 +1,216 @@
+"""A pretrained encoder of samples in a local folder of transformers: its form and weights."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ..core.errors import UsageError
+from ..nn.encoder import ACTIVATIONS, EncoderSpec, LayerSize
+from .waves import FRONT, WaveClassifier, wave_classifier
+
+FAMILIES = "wav2vec2", "hubert"
+"""``model_type`` of what is known here."""
+
+LAYER = {
+    "attention.query": "attention.q_proj",
+    "attention.key": "attention.k_proj",
+    "attention.value": "attention.v_proj",
+    "attention.out": "attention.out_proj",
+    "attention.norm": "layer_norm",
+    "feed_forward.inner": "feed_forward.intermediate_dense",
+    "feed_forward.outer": "feed_forward.output_dense",
+    "feed_forward.norm": "final_layer_norm",
+}
+"""Our module within a layer -> theirs."""
+
+RATE = 16_000
+OLD = {
+    ".conv.weight_g": ".conv.parametrizations.weight.original0",
+    ".conv.weight_v": ".conv.parametrizations.weight.original1",
+}
+"""Names that old versions of torch gave to the parts of a normed weight."""
+
+
+@dataclass(frozen=True)
+class WaveCheckpoint:
+    """A folder that transformers wrote.
+
+    Attributes:
+        path: The folder.
+        spec: The form of its layers.
+        config: Content of its ``config.json``, with the defaults of its kind.
+        rate: Samples a second that it was pretrained on.
+        normalised: Whether on recordings of zero mean and unit variance.
+    """
+
+    path: str
+    spec: EncoderSpec
+    config: dict[str, Any]
+    rate: int
+    normalised: bool
+
+    def network(self, sizes: Sequence[LayerSize], outputs: int) -> WaveClassifier:
+        """A plain network of these sizes, with weights from torch's global generator."""
+        return wave_classifier(self.spec, self.config, sizes, outputs)
+
+    def example(self, input_shape: tuple[int, ...]) -> tuple[Tensor, int]:
+        """Silence [1, S], and the frames that the layers see of it."""
+        return torch.zeros((1, *input_shape)), self.frames(input_shape[0])
+
+    def frames(self, samples: int) -> int:
+        """The frames of a recording; 0 or less where it is too short for one."""
+        steps = zip(self.config["conv_kernel"], self.config["conv_stride"], strict=True)
+        for kernel, stride in steps:
+            samples = (samples - kernel) // stride + 1
+        return samples
+
+    def check(self, space: str, input_shape: tuple[int, ...]) -> None:
+        """Whether it reads recordings of that many samples.
+
+        Raises:
+            UsageError: They are too short, or no samples.
+        """
+        if len(input_shape) != 1:
+            raise UsageError(
+                f"The space {space!r} takes recordings as samples, not inputs of shape "
+                f"{tuple(input_shape)}: give it a task of recordings with form=wave."
+            )
+        if self.frames(input_shape[0]) < 1:
+            raise UsageError(
+                f"Recordings of {input_shape[0]} samples are too short for {self.path!r}: set "
+                "the option seconds higher."
+            )
+
+    def fill(self, network: WaveClassifier) -> None:
+        """Loads the weights into a plain network of the full size.
+
+        A classifier of another number of outputs keeps its own weights.
+
+        Raises:
+            UsageError: The weights are missing or damaged, or one of them is missing or has
+                another shape.
+        """
+        theirs = self._weights()
+        names = {f"encoder.{ours}": theirs for ours, theirs in FRONT.items()}
+        for i in range(self.spec.layers):
+            for ours, name in LAYER.items():
+                names[f"encoder.layers.{i}.{ours}"] = f"encoder.layers.{i}.{name}"
+        prefix, own = f"{self.spec.family}.", network.state_dict()
+        found: dict[str, Tensor] = {}
+        for name, value in own.items():
+            module = next((m for m in names if name.startswith(f"{m}.")), None)
+            there = name.removeprefix("head.")
+            if module is not None:
+                there = names[module] + name.removeprefix(module)
+            weight = theirs.get(prefix + there, theirs.get(there))
+            if weight is not None and weight.shape == value.shape:
+                found[name] = weight.float()
+            elif module is not None:
+                raise UsageError(
+                    f"The weights in {self.path!r} do not fit its config.json (no {there} of "
+                    f"shape {tuple(value.shape)}): restore them from a copy."
+                )
+        network.load_state_dict(own | found)
+
+    def _weights(self) -> dict[str, Tensor]:
+        try:
+            theirs = load_file(os.path.join(self.path, "model.safetensors"))
+        except (OSError, SafetensorError):
+            raise UsageError(
+                f"{self.path!r} holds no model.safetensors that can be read: save the model "
+                "there by save_pretrained."
+            ) from None
+        for old, new in OLD.items():
+            theirs = {name.replace(old, new): weight for name, weight in theirs.items()}
+        return theirs
+
+
+def open_wave_checkpoint(path: object) -> WaveCheckpoint:
+    """Reads the form of a checkpoint of wav2vec 2.0 or HuBERT.
+
+    Args:
+        path: A folder with config.json and model.safetensors; ``preprocessor_config.json`` says
+            the rate, 16,000 where it is not there.
+
+    Raises:
+        UsageError: No such folder, or an encoder that is not known here.
+    """
+    place = os.path.abspath(str(path))
+    config = _read(Path(place) / "config.json")
+    if config is None:
+        raise UsageError(
+            f"{str(path)!r} holds no config.json: give the folder of a checkpoint that "
+            "transformers wrote."
+        )
+    family = config.get("model_type")
+    if family not in FAMILIES:
+        raise UsageError(
+            f"{str(path)!r} is a {family!r} model: known are {', '.join(FAMILIES)}, name one of "
+            "these."
+        )
+    from transformers import AutoConfig
+
+    try:
+        whole = AutoConfig.for_model(**config).to_dict()
+        spec = _spec(whole)
+    except Exception as error:  # it raises many kinds
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise UsageError(
+            f"The config.json of {str(path)!r} is damaged ({reason}): restore it from a copy."
+        ) from None
+    _check(str(path), whole, spec)
+    heard = _read(Path(place) / "preprocessor_config.json") or {}
+    rate, normalised = heard.get("sampling_rate", RATE), heard.get("do_normalize", True)
+    return WaveCheckpoint(place, spec, whole, int(rate), bool(normalised))
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict):
+        raise UsageError(f"{str(file)!r} is damaged: restore it from a copy.")
+    return content
+
+
+def _spec(config: Mapping[str, Any]) -> EncoderSpec:
+    return EncoderSpec(
+        hidden=config["hidden_size"],
+        heads=config["num_attention_heads"],
+        width=config["intermediate_size"],
+        layers=config["num_hidden_layers"],
+        vocabulary=0,
+        positions=0,
+        eps=config["layer_norm_eps"],
+        activation=config["hidden_act"],
+        dropout=config["hidden_dropout"],
+        attention_dropout=config["attention_dropout"],
+        norm_first=config["do_stable_layer_norm"],
+        std=config["initializer_range"],
+        family=config["model_type"],
+    )
+
+
+def _check(path: str, config: Mapping[str, Any], spec: EncoderSpec) -> None:
+    if spec.hidden % spec.heads:
+        raise UsageError(f"The heads of {path!r} do not divide its hidden size: use another.")
+    if spec.activation not in ACTIVATIONS:
+        raise UsageError(
+            f"{path!r} has the activation {spec.activation!r}: known are "
+            f"{', '.join(ACTIVATIONS)}, use another checkpoint."
+        )
+    if config.get("add_adapter") or config.get("adapter_attn_dim"):
+        raise UsageError(
+            f"{path!r} has adapters, which are not known here: use another checkpoint."
+        )

@@ -1,0 +1,52 @@
+"""The space ``speech-transformer``: the heads and widths that a task needs of wav2vec 2.0."""
+
+from typing import Any
+
+from ..core.errors import UsageError
+from ..evaluation.encoder_space import EncoderSpace, Numbers, encoder_config
+from .checkpoint import WaveCheckpoint, open_wave_checkpoint
+
+NAME = "speech-transformer"
+
+
+class SpeechTransformer(EncoderSpace):
+    """Parts of a pretrained encoder of samples; :func:`speech_transformer` has the arguments."""
+
+    checkpoint: WaveCheckpoint
+
+    @property
+    def task_options(self) -> dict[str, Any]:
+        """The form and the rate that the checkpoint was pretrained on; see the base."""
+        form = "wave" if self.checkpoint.normalised else "raw"
+        return {"form": form, "rate": self.checkpoint.rate}
+
+
+def speech_transformer(
+    checkpoint: str = "",
+    heads: Numbers = "0-0.25-0.5-0.75-1",
+    widths: Numbers = "0-0.25-0.5-0.75-1",
+    tune: int = 1,
+    distil: bool = True,
+) -> SpeechTransformer:
+    """The space of parts of a pretrained wav2vec 2.0 or HuBERT.
+
+    Several numbers are written with hyphens, e.g.
+    ``speech-transformer:checkpoint=wav2vec2,heads=0.5-1``.
+
+    Args:
+        checkpoint: Folder that ``save_pretrained`` of transformers wrote.
+        heads: Shares of a layer's heads that may be kept, 0 to 1.
+        widths: Shares of a layer's feed-forward width.
+        tune: Epochs for which the whole network is fine-tuned before the search; 0 for a
+            checkpoint that has learnt the task.
+        distil: Whether networks learn from the whole one beside the labels.
+
+    Raises:
+        UsageError: No checkpoint, one that is not known here, or a share that is none.
+    """
+    if not checkpoint:
+        raise UsageError(f"The space {NAME!r} needs a checkpoint: write {NAME}:checkpoint=FOLDER.")
+    found = open_wave_checkpoint(checkpoint)
+    return SpeechTransformer(
+        NAME, found, encoder_config(NAME, found.path, heads, widths, tune, distil)
+    )
