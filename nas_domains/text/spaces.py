@@ -73,6 +73,16 @@ class Transformer(PretrainedSpace):
         """The checkpoint, whose tokenizer makes the inputs; see the base."""
         return {"checkpoint": self.checkpoint.path}
 
+    def check_task(self, preprocess: Mapping[str, Any]) -> None:
+        """See the base; tokens of another tokenizer mean nothing here."""
+        if preprocess.get("checkpoint", self.checkpoint.path) != self.checkpoint.path or (
+            preprocess.get("vocabulary")
+        ):
+            raise UsageError(
+                f"The texts are not tokens of {self.checkpoint.path!r}: load the task with the "
+                "option checkpoint of the space."
+            )
+
     def sizes(self, architecture: Mapping[str, Option]) -> list[LayerSize]:
         """The size of each layer of an architecture."""
         return [
