@@ -108,12 +108,17 @@ class TextTask:
         columns = Columns(*(str(options.get(n) or "") for n in ("text", "pair", "label")))
         if options.get("weights", "none") not in ("none", "balanced"):
             raise UsageError(f"weights={options['weights']!r} must be none or balanced.")
-        if options.get("checkpoint") and {"vocabulary", "lower"} & set(options):
+        if "checkpoint" in options and not options["checkpoint"]:
+            raise UsageError(
+                "The option checkpoint names no folder: name one, or leave it out for a "
+                "vocabulary that is learnt from the texts."
+            )
+        if "checkpoint" in options and {"vocabulary", "lower"} & set(options):
             raise UsageError(
                 "A checkpoint has a vocabulary of its own: leave the options vocabulary and lower "
                 "out."
             )
-        checkpoint = open_checkpoint(options["checkpoint"]) if options.get("checkpoint") else None
+        checkpoint = open_checkpoint(options["checkpoint"]) if "checkpoint" in options else None
         longest = MAX_LENGTH if checkpoint is None else checkpoint.spec.longest
         longest = _whole("max_length", options.get("max_length", longest), 3)
         if checkpoint is not None:
