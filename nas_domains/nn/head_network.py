@@ -7,7 +7,6 @@ them, a linear classifier.
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from .encoder import Embeddings, EncoderSpec, FeedForwardBlock, made_up
@@ -155,8 +154,3 @@ def part_blocks(
         if name != "none"
     }
     return heads, {str(width): FeedForwardBlock(spec, width) for width in feeds}
-
-
-def states(tokens: int, spec: EncoderSpec) -> Tensor:
-    """States [1, tokens, D] of zeros."""
-    return torch.zeros((1, tokens, spec.hidden))

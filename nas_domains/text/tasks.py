@@ -1,5 +1,6 @@
 """The tasks of text: classification of texts and of pairs of texts."""
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
@@ -14,6 +15,7 @@ from torch.nn import functional
 from ..core.errors import UsageError
 from ..core.metrics import classification_metrics
 from ..core.task import Recipe, Task
+from ..data.augment_text import HideTokens
 from ..data.rule import SplitRule, complete_splits
 from ..data.splits import Indices
 from ..data.text import Columns, Texts, beside, find_split, is_text, read_texts
@@ -40,20 +42,27 @@ RECIPE = Recipe(
 """Of fine-tuning, after Devlin et al. 2019 (appendix A.3)."""
 
 SCRATCH = Recipe(
-    batch_size=32,
+    batch_size=64,
     lr=1e-3,
     weight_decay=0.05,
     warmup=0.1,
     grad_clip=1.0,
     label_smoothing=0.1,
-    epochs=20,
+    epochs=12,
     optimizer="adamw",
     schedule="cosine",
 )
 """Of networks that begin at random."""
 
+HIDDEN = 0.1
+"""Share of the tokens of training texts that networks from scratch do not see."""
+
+FROM_SCRATCH = ("hide", "lower", "vocabulary")
+"""Options that do not go with a checkpoint."""
+
 OPTIONS = (
     "checkpoint",
+    "hide",
     "label",
     "lower",
     "max_length",
@@ -84,7 +93,8 @@ class TextTask:
             **options: ``checkpoint``, the folder of a model of transformers whose tokenizer is
                 used (a search with ``transformer:checkpoint=...`` names it by itself); without it
                 ``vocabulary``, the tokens of one that is learnt from the training texts (4000),
-                and ``lower``, whether upper and lower case are one there (true); ``text``,
+                ``lower``, whether upper and lower case are one there (true), and ``hide``, the
+                share of tokens that training does not show (0.1); ``text``,
                 ``pair`` and ``label``, names of columns; ``val`` and ``test``, files; ``split``
                 (see :meth:`nas_domains.data.rule.SplitRule.parse`) where they are not given, a
                 tenth validates by default; ``max_length`` in tokens (128 without a checkpoint);
@@ -113,11 +123,11 @@ class TextTask:
                 "The option checkpoint names no folder: name one, or leave it out for a "
                 "vocabulary that is learnt from the texts."
             )
-        if "checkpoint" in options and {"vocabulary", "lower"} & set(options):
-            raise UsageError(
-                "A checkpoint has a vocabulary of its own: leave the options vocabulary and lower "
-                "out."
-            )
+        for option in FROM_SCRATCH:
+            if "checkpoint" in options and option in options:
+                raise UsageError(
+                    f"The option {option} is for texts without a checkpoint: leave it out."
+                )
         checkpoint = open_checkpoint(options["checkpoint"]) if "checkpoint" in options else None
         longest = MAX_LENGTH if checkpoint is None else checkpoint.spec.longest
         longest = _whole("max_length", options.get("max_length", longest), 3)
@@ -127,6 +137,7 @@ class TextTask:
         lower = str(options.get("lower", "true")).lower()
         if lower not in ("true", "false"):
             raise UsageError(f"lower={options['lower']!r} must be true or false.")
+        hidden = _share("hide", options.get("hide", HIDDEN))
         parts = _read(source, columns, options)
         classes = _classes(parts["train"])
         numbers = np.concatenate([_numbers(part, classes) for part in parts.values()])
@@ -172,6 +183,9 @@ class TextTask:
             loss=loss,
             metrics=classification_metrics(("accuracy", "f1", "matthews"), len(classes)),
             classes=classes,
+            augment=HideTokens(hidden, vocabulary.UNKNOWN, len(vocabulary.SPECIAL))
+            if checkpoint is None and hidden
+            else None,
             recipe=RECIPE if checkpoint is not None else SCRATCH,
             preprocess=preprocess,
             notes=notes,
@@ -197,6 +211,16 @@ def _whole(name: str, value: object, least: int) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) < least:
         raise UsageError(f"{name}={value!r} must be a whole number from {least} on.")
     return int(text)
+
+
+def _share(name: str, value: object) -> float:
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < 1:
+        raise UsageError(f"{name}={value!r} must be a number from 0 to below 1.")
+    return number
 
 
 def _read(source: str, columns: Columns, options: Mapping[str, Any]) -> dict[str, Texts]:

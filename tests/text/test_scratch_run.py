@@ -21,6 +21,7 @@ from nas_domains.text.scratch import text_heads
 from tests.core.refusal import refused
 from tests.make import make_context, stripped
 from tests.text import make
+from tests.text.test_spaces import folder
 
 SPACE = "text-heads:layers=1,heads=2,width=8,feeds=4-8,vocabulary=80,max_length=16"
 
@@ -217,13 +218,37 @@ def test_the_vocabulary_is_learnt_from_training_texts_alone(tmp_path: Path) -> N
     assert nd.load_task(str(tmp_path), vocabulary=120).fingerprint() != task.fingerprint()
 
 
+def test_training_hides_words_and_nothing_else(data: Path) -> None:
+    task = nd.load_task(str(data), vocabulary=80, hide=0.3)
+    x, y = task.train.batch(range(60))
+    assert task.augment is not None
+    seen, labels = task.augment(x, y, torch.Generator().manual_seed(0))
+    again, _ = task.augment(x, y, torch.Generator().manual_seed(0))
+    changed = seen != x
+    assert torch.equal(seen, again) and torch.equal(labels, y)
+    assert (seen[changed] == 1).all() and (x[changed] > 3).all()
+    assert float(changed.sum() / (x > 3).sum()) == pytest.approx(0.3, abs=0.08)
+    assert nd.load_task(str(data), vocabulary=80, hide=0).augment is None
+
+
+@pytest.mark.parametrize("option", ["vocabulary", "lower", "hide"])
+def test_options_of_texts_from_scratch_do_not_go_with_a_checkpoint(
+    option: str, data: Path
+) -> None:
+    value = {"vocabulary": 80, "lower": "true", "hide": 0.2}[option]
+    with refused(option, "checkpoint"):
+        nd.load_task(str(data), **{"checkpoint": folder(), option: value})
+
+
 @pytest.mark.parametrize(
     ("options", "names"),
     [
         ({"vocabulary": 12}, ("vocabulary=12", "64")),
         ({"vocabulary": "many"}, ("vocabulary='many'",)),
         ({"lower": "maybe"}, ("lower='maybe'", "true or false")),
-        ({"checkpoint": "x", "lower": "true"}, ("checkpoint", "lower")),
+        ({"hide": 1}, ("hide=1", "below 1")),
+        ({"hide": "some"}, ("hide='some'",)),
+        ({"checkpoint": ""}, ("checkpoint", "leave it out")),
     ],
 )
 def test_bad_options_are_refused(
