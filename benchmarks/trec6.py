@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("test", nargs="?", help="trec6_test.tsv")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--space", default="text-heads")
-    parser.add_argument("--strategy", default="darts")
+    parser.add_argument("--strategy", default="ofa")
     parser.add_argument("--budget", default="5m")
     parser.add_argument("--train-budget", default="5m")
     parser.add_argument("--runs", type=Path, default=Path("runs/trec6"))

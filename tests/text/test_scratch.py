@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from nas_domains.compose import automatic
 from nas_domains.core.space_text import load_space
 from nas_domains.core.task import load_task
 from nas_domains.hardware.cost import counted
@@ -160,6 +161,10 @@ def test_inputs_that_are_no_texts_are_refused():
     for shape in ((3, 32, 32), (), (1,)):
         with refused("2 to 24 tokens"):
             small().build(small().largest(), shape, 3)
+
+
+def test_auto_takes_a_strategy_that_scores_paths():
+    assert automatic(small())[0] == "ofa"
 
 
 def test_operators_keep_the_order_of_their_costs():
