@@ -10,7 +10,6 @@ import torch
 
 from .core.errors import UsageError
 from .core.files import plain
-from .core.pretrained import PretrainedSpace
 from .core.progress import Reporter
 from .core.registry import spaces
 from .core.run import REPORT, Run
@@ -97,8 +96,8 @@ def search(
         open_storage(storage).engine.dispose()
     # A mistake in a space is found before any data is read.
     made_space = None if space is None else _space(space)
-    if isinstance(made_space, PretrainedSpace) and isinstance(task, str):
-        task_options = plain(made_space.task_options) | task_options
+    if made_space is not None and isinstance(task, str):
+        task_options = _with_options(made_space, task_options)
     loaded = _load(task, domain, task_options)
     resolved = resolve_device(device)
     reporter = Reporter(quiet)
@@ -268,6 +267,19 @@ def _shares(fidelity: dict[str, float]) -> dict[str, float]:
 
 def _space(space: str | SearchSpace | Model) -> SearchSpace:
     return load_space(space) if isinstance(space, str) else space_of(space)
+
+
+def _with_options(space: SearchSpace, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a task with those that a space needs."""
+    needed: dict[str, Any] = plain(dict(space.task_options))
+    for name, value in needed.items():
+        given = str(options.get(name, value))
+        if given != str(value) and os.path.realpath(given) != os.path.realpath(str(value)):
+            raise UsageError(
+                f"--option {name}={given} is not what the space {space.name!r} has ({value}): "
+                "say it in --space alone."
+            )
+    return needed | options
 
 
 def _place(task: str) -> str:

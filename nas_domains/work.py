@@ -90,6 +90,7 @@ class Work:
                 )
         Budget.parse(config["budget"] or strategy.usual).only(*strategy.units)
         Budget.parse(config["train_budget"] or "epochs=1").only("epochs")
+        space.check_task(task.preprocess)
         network = space.build(space.sample(1)[0], task.input_shape, task.outputs)
         _check_fits(space, task, network)
         shares = Fidelity(1, **config.get("fidelity", {}))
@@ -249,7 +250,7 @@ class Work:
         return rows
 
     def _references(self, context: Context, winner: Record | None) -> list[compare.Row]:
-        if winner is None or not isinstance(self.space, PretrainedSpace):
+        if winner is None:
             return []
         assert winner.architecture is not None
         named = self.space.references(

@@ -1,12 +1,10 @@
 """Spaces whose networks start from weights that are there already."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
-from .architecture import Architecture
 from .space import SearchSpace
 
 
@@ -17,6 +15,8 @@ class PretrainedSpace(SearchSpace):
     seen the whole training split, paths of its supernet learn on all of it and are scored on the
     validation split.
     """
+
+    by_recipe = True
 
     @abstractmethod
     def prepare(self, context: Any) -> None:
@@ -32,20 +32,3 @@ class PretrainedSpace(SearchSpace):
     @abstractmethod
     def adopt(self, supernet: nn.Module) -> None:
         """Builds from the weights of a trained supernet of this space from now on."""
-
-    @abstractmethod
-    def references(
-        self, winner: Architecture, input_shape: tuple[int, ...], outputs: int
-    ) -> Mapping[str, Architecture]:
-        """Architectures by name that a winner is compared with, trained alike.
-
-        Args:
-            winner: The winner.
-            input_shape: Shape of one input, without the batch.
-            outputs: Size of the network's output.
-        """
-
-    @property
-    @abstractmethod
-    def task_options(self) -> dict[str, Any]:
-        """Options that the loader of a task needs to make inputs for these networks."""

@@ -12,12 +12,10 @@ import numpy as np
 from torch import nn
 
 from .architecture import Architecture, Option
+from .encoding import chains, encoded
 from .errors import UsageError
 from .limit import Band, CostTable, Limit, limit_of
 from .objective import Objective
-
-PATH_BITS = 512
-"""Length of the path encoding: paths are hashed into it (see :meth:`SearchSpace.encode`)."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,8 @@ class SearchSpace:
         mixes: Whether that supernet can run all candidates at once, weighed by architecture
             parameters; otherwise it runs one architecture at a time.
         strategy: The strategy that was made for such spaces, which "auto" takes; or "".
+        by_recipe: Whether the supernet's weights learn by the task's recipe, as its networks do;
+            otherwise by the numbers that a strategy was published with, for convolutions.
 
     Raises:
         UsageError: No choices, a name or option twice, or a parent that does not stand before.
@@ -62,6 +62,7 @@ class SearchSpace:
     has_supernet = False
     mixes = False
     strategy = ""
+    by_recipe = False
 
     def __init__(
         self, name: str, choices: Sequence[Choice], config: Mapping[str, Any] | None = None
@@ -108,6 +109,30 @@ class SearchSpace:
             outputs: Size of the network's output.
         """
         raise UsageError(f"The space {self.name!r} builds no modules: use one that does.")
+
+    @property
+    def task_options(self) -> Mapping[str, Any]:
+        """Options that the loader of a task needs to make inputs for these networks."""
+        return {}
+
+    def check_task(self, preprocess: Mapping[str, Any]) -> None:
+        """Refuses a task whose inputs mean something else to these networks.
+
+        Raises:
+            UsageError: Its ``preprocess`` is one for others.
+        """
+
+    def references(
+        self, winner: Architecture, input_shape: tuple[int, ...], outputs: int
+    ) -> Mapping[str, Architecture]:
+        """Architectures by name that a winner is compared with, trained alike; none here.
+
+        Args:
+            winner: The winner.
+            input_shape: Shape of one input, without the batch.
+            outputs: Size of the network's output.
+        """
+        return {}
 
     def slim(
         self, architecture: Architecture, input_shape: tuple[int, ...], outputs: int
@@ -358,14 +383,7 @@ class SearchSpace:
 
         Here: each chain of choices from one without a parent down to one without active children.
         """
-        chains = {name: f"{name}={option}" for name, option in architecture.items()}
-        leaves = set(chains)
-        for name in architecture:
-            parent = self._by_name[name].parent
-            if parent is not None:
-                chains[name] = f"{chains[parent]}/{chains[name]}"
-                leaves.discard(parent)
-        return [chains[name] for name in architecture if name in leaves]
+        return chains(architecture, {c.name: c.parent for c in self.choices})
 
     def encode(self, architecture: Architecture, kind: str = "one-hot") -> np.ndarray[Any, Any]:
         """Encodes an architecture for a predictor.
@@ -378,19 +396,4 @@ class SearchSpace:
         Returns:
             float32 vector of zeros and ones.
         """
-        if kind == "one-hot":
-            return np.array(
-                [
-                    float(c.name in architecture and architecture[c.name] == option)
-                    for c in self.choices
-                    for option in c.options
-                ],
-                dtype=np.float32,
-            )
-        if kind == "path":
-            bits = np.zeros(PATH_BITS, dtype=np.float32)
-            for path in self.paths(architecture):
-                digest = hashlib.blake2b(path.encode(), digest_size=8).digest()
-                bits[int.from_bytes(digest, "little") % PATH_BITS] = 1.0
-            return bits
-        raise UsageError(f"Unknown encoding {kind!r}: known are one-hot, path.")
+        return encoded(self, architecture, kind)

@@ -1,6 +1,7 @@
 """A task: the data splits, loss, metrics and training recipe of one problem."""
 
 import hashlib
+import json
 import math
 import numbers
 import os
@@ -256,6 +257,8 @@ class Task:
         # A data set that changes its samples at random then reads the same each time.
         seed_all(0, "fingerprint")
         digest = hashlib.sha256(repr((self.input_shape, self.outputs)).encode())
+        if "vocabulary" in self.preprocess:
+            digest.update(json.dumps(self.preprocess["vocabulary"], sort_keys=True).encode())
         for split in (self.train, self.val, self.test):
             n = len(split)
             digest.update(str(n).encode())

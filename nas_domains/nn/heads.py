@@ -8,198 +8,21 @@ of a head, the scores of two softmaxes too, and weighs what comes of them in one
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv1d, elu
 
 from ..core.errors import UsageError
 from ..ops.elastic_attention_reference import by_head
+from .head_operators import OPERATORS, HeadOperator, Maker, NoHead, SoftmaxHead, cleared, scores_of
 from .one_of import OneOf
 
-__all__ = [
-    "OPERATORS",
-    "ConvHead",
-    "HeadOperator",
-    "Heads",
-    "LinearHead",
-    "LocalHead",
-    "NoHead",
-    "SoftmaxHead",
-    "compact",
-]
-
-
-class HeadOperator(nn.Module):
-    """What one head does with its queries, keys and values.
-
-    Operators that print alike are run together, for all heads that have them, by the first:
-    :meth:`together` gets the queries, keys and values [B, N, T, head_dim] of N heads, zeros where
-    there is padding, and ``inside`` [B, T], which tokens are no padding (None: all are).
-    """
-
-    def together(
-        self,
-        operators: Sequence[HeadOperator],
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        inside: Tensor | None,
-    ) -> Tensor:
-        """[B, N, T, head_dim] of N such operators; any numbers where there is padding."""
-        raise NotImplementedError
-
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, inside: Tensor | None = None) -> Tensor:
-        """One head alone: [B, T, head_dim] three times to [B, T, head_dim]."""
-        y = self.together([self], q[:, None], k[:, None], v[:, None], inside)
-        return cleared(y[:, 0], inside)
-
-
-class SoftmaxHead(HeadOperator):
-    """Attention to all tokens (Vaswani et al. 2017, arXiv:1706.03762)."""
-
-    def probabilities(self, scores: Tensor) -> Tensor:
-        """[..., T, T] scores to weights of the tokens."""
-        return scores.softmax(-1)
-
-    def together(
-        self,
-        operators: Sequence[HeadOperator],
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        inside: Tensor | None,
-    ) -> Tensor:
-        """See :class:`HeadOperator`."""
-        return self.probabilities(scores_of(q, k, inside)) @ v
-
-
-class LocalHead(SoftmaxHead):
-    """Attention to the tokens at most ``window`` away (Beltagy et al. 2020, arXiv:2004.05150)."""
-
-    def __init__(self, window: int = 4) -> None:
-        super().__init__()
-        self.window = window
-
-    def probabilities(self, scores: Tensor) -> Tensor:
-        """See :class:`SoftmaxHead`."""
-        at = torch.arange(scores.shape[-1], device=scores.device)
-        near = (at - at[:, None]).abs() <= self.window
-        # Each token is near itself; one of padding may see nothing and is cleared by the layer.
-        lowest = torch.finfo(scores.dtype).min
-        return scores.masked_fill(~near, -torch.inf).clamp_min(lowest).softmax(-1)
-
-    def extra_repr(self) -> str:
-        """The window."""
-        return f"window={self.window}"
-
-
-class LinearHead(HeadOperator):
-    """Attention without a softmax, in time linear in T (Katharopoulos et al. 2020,
-    arXiv:2006.16236): weights are products of elu(q) + 1 and elu(k) + 1."""
-
-    def together(
-        self,
-        operators: Sequence[HeadOperator],
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        inside: Tensor | None,
-    ) -> Tensor:
-        """See :class:`HeadOperator`."""
-        q, k = elu(q) + 1, elu(k) + 1
-        if inside is not None:
-            k = k * inside[:, None, :, None].to(k.dtype)
-        total = (q * k.sum(2, keepdim=True)).sum(3, keepdim=True)
-        # Only an item of nothing but padding has no positive total.
-        return q @ (k.transpose(2, 3) @ v) / total.clamp_min(torch.finfo(total.dtype).tiny)
-
-
-class ConvHead(HeadOperator):
-    """A depthwise convolution of the values over the tokens (Wu et al. 2019, arXiv:1901.10430).
-
-    Args:
-        head_dim: Features of a head.
-        kernel: Tokens that each one sees, an odd number.
-    """
-
-    def __init__(self, head_dim: int, kernel: int = 7) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(head_dim, kernel))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draws new weights."""
-        bound = 1 / math.sqrt(self.weight.shape[1])
-        nn.init.uniform_(self.weight, -bound, bound)
-
-    def together(
-        self,
-        operators: Sequence[HeadOperator],
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        inside: Tensor | None,
-    ) -> Tensor:
-        """See :class:`HeadOperator`."""
-        weights: list[Tensor] = [o.weight for o in operators if isinstance(o, ConvHead)]
-        weight = torch.cat(weights)[:, None]
-        channels = v.transpose(2, 3).flatten(1, 2)
-        y = conv1d(channels, weight, padding=weight.shape[2] // 2, groups=len(weight))
-        return y.reshape(v.shape[0], len(operators), len(self.weight), v.shape[2]).transpose(2, 3)
-
-    def extra_repr(self) -> str:
-        """The kernel."""
-        return f"kernel={self.weight.shape[1]}"
-
-
-class NoHead(HeadOperator):
-    """Zeros: the head is left out."""
-
-    def together(
-        self,
-        operators: Sequence[HeadOperator],
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        inside: Tensor | None,
-    ) -> Tensor:
-        """See :class:`HeadOperator`."""
-        return torch.zeros_like(v)
-
+__all__ = ["HeadChoice", "Heads", "compact"]
 
 Group = tuple[list[int], list[HeadOperator], list[Tensor | None]]
 """The heads where operators of one kind run, they themselves, and their weights."""
-
-Maker = Callable[[int], HeadOperator]
-"""From the features of a head to an operator."""
-
-OPERATORS: dict[str, Maker] = {
-    "softmax": lambda head_dim: SoftmaxHead(),
-    "local": lambda head_dim: LocalHead(),
-    "linear": lambda head_dim: LinearHead(),
-    "conv": ConvHead,
-    "none": lambda head_dim: NoHead(),
-}
-
-
-def cleared(y: Tensor, inside: Tensor | None) -> Tensor:
-    """y [B, T, ...] with zeros where there is padding."""
-    if inside is None:
-        return y
-    return y.masked_fill(~inside.view(*inside.shape, *(1,) * (y.dim() - 2)), 0)
-
-
-def scores_of(q: Tensor, k: Tensor, inside: Tensor | None) -> Tensor:
-    """The scaled products of queries and keys; the lowest number for keys that are padding."""
-    scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[3])
-    if inside is None:
-        return scores
-    # Not minus infinity, for an item of nothing but padding.
-    return scores.masked_fill(~inside[:, None, None], torch.finfo(scores.dtype).min)
 
 
 class HeadChoice(OneOf):
@@ -227,6 +50,9 @@ class Heads(nn.Module):
         heads: Number of heads, a divisor of the width.
         operators: Name -> maker, what each head may be; ``OPERATORS`` by default.
         fixed: Names of the operators of all heads, for a layer without choices.
+        label: What the labels of its choices begin with, ``layer1.head1`` where it is ``layer1``;
+            without one they are called by their places.
+        busy: How many heads, the first ones, may not be ``none``.
 
     Attributes:
         choices: For each head its choice, or the operator once that is taken.
@@ -241,6 +67,8 @@ class Heads(nn.Module):
         heads: int,
         operators: Mapping[str, Maker] | None = None,
         fixed: Sequence[str] | None = None,
+        label: str | None = None,
+        busy: int = 0,
     ) -> None:
         super().__init__()
         if heads < 1 or width % heads:
@@ -249,11 +77,20 @@ class Heads(nn.Module):
             )
         makers = OPERATORS if operators is None else operators
         self.head_dim = width // heads
-        self.query, self.key, self.value, self.output = (nn.Linear(width, width) for _ in range(4))
+        self.query: nn.Linear | None = nn.Linear(width, width)
+        self.key: nn.Linear | None = nn.Linear(width, width)
+        self.value, self.output = nn.Linear(width, width), nn.Linear(width, width)
         if fixed is None:
             self.choices = nn.ModuleList(
-                HeadChoice({name: make(self.head_dim) for name, make in makers.items()})
-                for _ in range(heads)
+                HeadChoice(
+                    {
+                        name: make(self.head_dim)
+                        for name, make in makers.items()
+                        if name != "none" or head >= busy
+                    },
+                    label and f"{label}.head{head + 1}",
+                )
+                for head in range(heads)
             )
             return
         unknown = [name for name in fixed if name not in makers]
@@ -273,13 +110,16 @@ class Heads(nn.Module):
         if lengths is not None:
             inside = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
         x = cleared(x, inside)
-        q, k, v = (
-            by_head(cleared(f(x), inside), self.head_dim)
-            for f in (self.query, self.key, self.value)
-        )
+        v = self._projected(self.value, x, inside)
+        # Where no head looks at queries and keys, there are none.
+        q, k = (v if f is None else self._projected(f, x, inside) for f in (self.query, self.key))
         y = self._heads(q, k, v, inside).transpose(1, 2).flatten(2)
         out: Tensor = cleared(self.output(y), inside)
         return out
+
+    def _projected(self, linear: nn.Linear, x: Tensor, inside: Tensor | None) -> Tensor:
+        """[B, heads, T, head_dim]."""
+        return by_head(cleared(linear(x), inside), self.head_dim)
 
     def _heads(self, q: Tensor, k: Tensor, v: Tensor, inside: Tensor | None) -> Tensor:
         found = self._running()
@@ -290,7 +130,7 @@ class Heads(nn.Module):
         total = torch.zeros_like(v)
         if len(shared) > 1 and len({tuple(found[t][0]) for t in shared}) == 1:
             heads = found[shared[0]][0]
-            picked = partial(_picked, heads=heads, count=v.shape[1])
+            picked = partial(_picked, heads=heads)
             scores = scores_of(picked(q), picked(k), inside)
             p = torch.zeros_like(scores)
             for kind in shared:
@@ -304,8 +144,10 @@ class Heads(nn.Module):
             heads, operators, weights = found[kind]
             if isinstance(operators[0], NoHead):
                 continue
-            own = [_picked(t, heads, v.shape[1]) for t in (q, k, v)]
-            y = operators[0].together(operators, own[0], own[1], own[2], inside)
+            mine = _picked(v, heads)
+            looks = operators[0].looks
+            own_q, own_k = (_picked(t, heads) if looks else mine for t in (q, k))
+            y = operators[0].together(operators, own_q, own_k, mine, inside)
             total = _placed(total, heads, _weighted(y, weights))
         return total
 
@@ -326,9 +168,9 @@ class Heads(nn.Module):
         return found
 
 
-def _picked(x: Tensor, heads: Sequence[int], count: int) -> Tensor:
-    """Some heads of [B, count, ...]."""
-    return x if len(heads) == count else x[:, list(heads)]
+def _picked(x: Tensor, heads: Sequence[int]) -> Tensor:
+    """Some heads of [B, H, ...], ascending."""
+    return x if len(heads) == x.shape[1] else x[:, list(heads)]
 
 
 def _placed(total: Tensor, heads: Sequence[int], y: Tensor) -> Tensor:
@@ -347,30 +189,49 @@ def _weighted(y: Tensor, weights: Sequence[Tensor | None]) -> Tensor:
 
 
 def compact(model: nn.Module) -> nn.Module:
-    """Cuts the heads that do nothing out of all :class:`Heads` layers of a model, in place.
+    """Cuts what does nothing out of all :class:`Heads` layers of a model, in place.
 
-    A layer keeps one head at least, so that its form stays that of attention.
+    That is heads that are ``none``, and the queries and keys of heads that do not look at them.
+    Heads that look come first in what is left. A layer keeps one head at least, so that its form
+    stays that of attention.
 
     Raises:
         UsageError: A head whose operator is not chosen yet.
     """
     for layer in [m for m in model.modules() if isinstance(m, Heads)]:
-        if any(isinstance(choice, OneOf) for choice in layer.choices):
-            raise UsageError(
-                "A head whose operator is not chosen yet cannot be cut out: extract an "
-                "architecture first."
-            )
-        kept = [i for i, op in enumerate(layer.choices) if not isinstance(op, NoHead)] or [0]
-        if len(kept) == len(layer.choices):
-            continue
-        rows = torch.cat([torch.arange(layer.head_dim) + i * layer.head_dim for i in kept])
-        for linear in (layer.query, layer.key, layer.value):
-            rows = rows.to(linear.weight.device)
-            linear.weight = nn.Parameter(linear.weight.detach()[rows].clone())
-            linear.bias = nn.Parameter(linear.bias.detach()[rows].clone())
-            linear.out_features = len(rows)
+        operators: list[HeadOperator] = []
+        for choice in layer.choices:
+            if not isinstance(choice, HeadOperator):
+                raise UsageError(
+                    "A head whose operator is not chosen yet cannot be cut out: extract an "
+                    "architecture first."
+                )
+            operators.append(choice)
+        looking = [i for i, op in enumerate(operators) if op.looks]
+        others = [i for i, op in enumerate(operators) if not (op.looks or isinstance(op, NoHead))]
+        kept = [*looking, *others] or [0]
+        size = layer.head_dim
+        for name in ("query", "key"):
+            linear = getattr(layer, name)
+            setattr(layer, name, _rows(linear, looking, size) if looking else None)
+        layer.value = _rows(layer.value, kept, size)
         output = layer.output
-        output.weight = nn.Parameter(output.weight.detach()[:, rows].clone())
-        output.in_features = len(rows)
-        layer.choices = nn.ModuleList(layer.choices[i] for i in kept)
+        output.weight = nn.Parameter(output.weight.detach()[:, _places(output, kept, size)])
+        output.in_features = output.weight.shape[1]
+        layer.choices = nn.ModuleList(operators[i] for i in kept)
     return model
+
+
+def _rows(linear: nn.Linear, heads: Sequence[int], size: int) -> nn.Linear:
+    """The rows of some heads, in place."""
+    at = _places(linear, heads, size)
+    linear.weight = nn.Parameter(linear.weight.detach()[at])
+    linear.bias = nn.Parameter(linear.bias.detach()[at])
+    linear.out_features = len(at)
+    return linear
+
+
+def _places(linear: nn.Linear, heads: Sequence[int], size: int) -> Tensor:
+    """The numbers of the features of some heads."""
+    at = torch.cat([torch.arange(size) + head * size for head in heads])
+    return at.to(linear.weight.device)

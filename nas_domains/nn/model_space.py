@@ -4,7 +4,7 @@ import copy
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,14 +17,14 @@ from ..core.errors import UsageError
 from ..core.limit import CostTable
 from ..core.space import SearchSpace
 from .model_choices import ModelChoices
-from .model_supernet import ModelSupernet
-from .one_of import OneOf, take
+from .one_of import OneOf
+from .one_of_space import OneOfSpace
 
 Model = nn.Module | Callable[[], nn.Module]
 """A module, or a function (or class) without arguments that makes one."""
 
 
-class ModelSpace(SearchSpace):
+class ModelSpace(OneOfSpace):
     """The space of all plain modules that a model with OneOfs stands for.
 
         space = ModelSpace(Net)  # or ModelSpace(lambda: Net(width=32))
@@ -38,27 +38,15 @@ class ModelSpace(SearchSpace):
         model: A function without arguments that makes the model, or the model.
         name: Name of the space; the model's class by default.
 
-    Attributes:
-        kinds: Number of options, as text -> names of the choices that have as many: the rows of a
-            supernet's architecture parameters of that kind.
-
     Raises:
         UsageError: Not a model, one without OneOf, or OneOfs that do not fit together.
     """
-
-    has_supernet = True
-    mixes = True
 
     def __init__(self, model: Model, name: str | None = None) -> None:
         self._make = _maker(model)
         with torch.random.fork_rng():
             made = self._make()
-        read = ModelChoices(made)
-        super().__init__(name or type(made).__name__, read.choices, {"model": _digest(made)})
-        self._with_parameters = read.with_parameters
-        self.kinds: dict[str, list[str]] = {}
-        for choice in self.choices:
-            self.kinds.setdefault(str(len(choice.options)), []).append(choice.name)
+        super().__init__(name or type(made).__name__, made, {"model": _digest(made)})
 
     def build(
         self, architecture: Architecture, input_shape: tuple[int, ...], outputs: int
@@ -69,54 +57,15 @@ class ModelSpace(SearchSpace):
             UsageError: An architecture of another space, or a model that does not take such
                 inputs or gives other outputs.
         """
-        options = self.architecture(architecture)
-        network = take(self._model(), options)
+        network = self.plain(self._model(), architecture)
         self._try(network, input_shape, outputs)
         return network
-
-    def supernet(self, input_shape: tuple[int, ...], outputs: int) -> ModelSupernet:
-        """The supernet; see :meth:`SearchSpace.supernet`.
-
-        Raises:
-            UsageError: As :meth:`build`, or candidates whose outputs cannot be added.
-        """
-        return ModelSupernet(self, self._whole(input_shape, outputs))
-
-    def decode(self, strengths: Mapping[str, Tensor]) -> Architecture:
-        """The option of the largest weight of each choice that is there.
-
-        Args:
-            strengths: Kind -> weights [choices, K], as a supernet gives them.
-        """
-        best: dict[str, Any] = {}
-        for kind, names in self.kinds.items():
-            for name, option in zip(names, strengths[kind].argmax(dim=1).tolist(), strict=True):
-                best[name] = self._by_name[name].options[option]
-        return self.complete(best, None)
-
-    def evidence(self, architecture: Architecture, logs: Mapping[str, Tensor]) -> float:
-        """The sum of what logarithms of weights, kind -> [choices, K], say for its options."""
-        return sum(
-            float(logs[kind][row, self._by_name[name].options.index(architecture[name])])
-            for kind, names in self.kinds.items()
-            for row, name in enumerate(names)
-            if name in architecture
-        )
 
     def cost_tables(self, input_shape: tuple[int, ...], outputs: int) -> dict[str, CostTable]:
         """The table of ``params``; see :meth:`SearchSpace.cost_tables`."""
         with torch.random.fork_rng():
-            model = self._whole(input_shape, outputs)
+            model = self.whole(input_shape, outputs)
         return {"params": ModelChoices(model).parameter_table()}
-
-    def parameter_free(self, architecture: Architecture) -> float:
-        """See the base: of the choices that have an option with parameters."""
-        taken = [
-            (name, option) in self._with_parameters
-            for name, option in architecture.items()
-            if any((name, other) in self._with_parameters for other in self._by_name[name].options)
-        ]
-        return taken.count(False) / len(taken) if taken else 0.0
 
     def _model(self) -> nn.Module:
         """A new model with its OneOfs, which are told their choices."""
@@ -128,8 +77,8 @@ class ModelSpace(SearchSpace):
             )
         return model
 
-    def _whole(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-        """A new model, all of whose candidates have been run once."""
+    def whole(self, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+        """A new model, all of whose candidates have been run once; see the base."""
         model = self._model()
         ran: set[nn.Module] = set()
         ones = [m for m in model.modules() if isinstance(m, OneOf)]

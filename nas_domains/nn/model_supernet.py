@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from ..core.architecture import Architecture
-from .one_of import OneOf, take
+from .one_of import OneOf
 from .relaxed import RelaxedSupernet, Row
 
 if TYPE_CHECKING:
-    from .model_space import ModelSpace
+    from .one_of_space import OneOfSpace
 
 
 class ModelSupernet(RelaxedSupernet):
@@ -26,7 +26,7 @@ class ModelSupernet(RelaxedSupernet):
         body: The model, whose OneOfs the space has read.
     """
 
-    def __init__(self, space: "ModelSpace", body: nn.Module) -> None:
+    def __init__(self, space: "OneOfSpace", body: nn.Module) -> None:
         super().__init__({kind: (len(names), int(kind)) for kind, names in space.kinds.items()})
         self.space = space
         self.body = body
@@ -56,6 +56,10 @@ class ModelSupernet(RelaxedSupernet):
         """The shared weights of the model that are trained."""
         return [p for p in self.body.parameters() if p.requires_grad]
 
+    def mixed_operations(self) -> list[nn.Module]:
+        """The edges of its cells, of which a model has none."""
+        return []
+
     def decode(self) -> Architecture:
         """The architecture that the present weights speak for, by the rule of its space."""
         return self.space.decode(self.strengths())
@@ -81,4 +85,4 @@ class ModelSupernet(RelaxedSupernet):
         Raises:
             UsageError: An architecture of another space.
         """
-        return take(copy.deepcopy(self.body), self.space.architecture(architecture))
+        return self.space.plain(copy.deepcopy(self.body), architecture)

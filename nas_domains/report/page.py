@@ -18,6 +18,7 @@ from .explained import explained
 from .growth import growth
 from .headline import headline
 from .heads import heads_panel
+from .operators import operators_panel
 from .palette import colours
 from .weights import weight_panels
 from .words import COUNTS, datum, header, known
@@ -47,6 +48,7 @@ def render(run: Run) -> str:
         cells=_cells(content, palette),
         choices=_choices(content),
         heads=heads_panel(content),
+        operators=operators_panel(content),
         arch_str=content.result.get("best", {}).get("arch_str"),
         best=content.best,
         search=curves.search_curves(content),

@@ -21,6 +21,13 @@ _registry.spaces.register(
     needs=("transformers",),
 )
 
+_registry.spaces.register(
+    "conformer",
+    "nas_domains.speech.conformer:conformer",
+    "conformers: the operator of each head, the width of feed-forward blocks (Gulati et al. 2020)",
+    domain="speech",
+)
+
 _registry.tasks.register(
     "recordings",
     "nas_domains.speech.tasks:recordings",

@@ -17,7 +17,7 @@ from ..evaluation.loop import Meter, Stateful, learning_rate, set_learning_rate
 from ..evaluation.score import evaluate, full_precision
 from ..evaluation.stream import Stream
 from ..evaluation.supernet import kept_statistics, recalibrate
-from ..evaluation.train import augmented, training_loss
+from ..evaluation.train import augmented, make_optimizer, training_loss
 from ..nn.candidates import NORM
 from ..nn.growth import embedded, grow
 from ..nn.supernet import Supernet
@@ -79,8 +79,10 @@ class GradientSearch:
         if limits:
             self.regularisers.append(ExpectedCost(self.rows, limits))
 
-    def _weight_optimizer(self) -> torch.optim.SGD:
+    def _weight_optimizer(self) -> torch.optim.Optimizer:
         s = self.settings
+        if self.context.space.by_recipe:
+            return make_optimizer(self.weights, self.context.task.recipe)
         return torch.optim.SGD(
             self.weights, lr=s.lr, momentum=s.momentum, weight_decay=s.weight_decay
         )
@@ -88,9 +90,7 @@ class GradientSearch:
     def step(self, step: int) -> None:
         """One architecture step on the second half, then one weight step on the first."""
         settings, share = self.settings, step / self.steps
-        rate = settings.lr_end + learning_rate(
-            step, self.steps, settings.lr - settings.lr_end, 0.0
-        )
+        rate = self._rate(step)
         set_learning_rate(self.optimizer, rate)
         self.advance(share)
         for at, shares in settings.grow:
@@ -107,6 +107,13 @@ class GradientSearch:
             values["alpha_loss"] = self._architecture_step(x, y, x_val, y_val, rate, share)
         values["train_loss"] = self._weight_step(x, y)
         self.meter.add(**values)
+
+    def _rate(self, step: int) -> float:
+        """The learning rate of the weights at a step."""
+        s, recipe = self.settings, self.context.task.recipe
+        if self.context.space.by_recipe:
+            return learning_rate(step, self.steps, recipe.lr, recipe.warmup, recipe.schedule)
+        return s.lr_end + learning_rate(step, self.steps, s.lr - s.lr_end, 0.0)
 
     def advance(self, share: float) -> None:
         """Sets what depends on how much of the search is done, 0 to 1."""
@@ -135,7 +142,9 @@ class GradientSearch:
         gradients = torch.autograd.grad(loss, self.weights, allow_unused=True)
         for weight, gradient in zip(self.weights, gradients, strict=True):
             weight.grad = gradient
-        nn.utils.clip_grad_norm_(self.weights, self.settings.grad_clip)
+        by_recipe = self.context.space.by_recipe
+        clip = self.context.task.recipe.grad_clip if by_recipe else self.settings.grad_clip
+        nn.utils.clip_grad_norm_(self.weights, clip)
         self.optimizer.step()
         return loss
 
@@ -155,9 +164,7 @@ class GradientSearch:
         for alpha, gradient in zip(self.alphas, gradients, strict=True):
             alpha.grad = gradient
         if self.regularisers:
-            penalty = sum(
-                (r(self.supernet, share) for r in self.regularisers), torch.zeros(())
-            )
+            penalty = sum((r(self.supernet, share) for r in self.regularisers), torch.zeros(()))
             torch.autograd.backward(penalty)  # adds to what the loss gave
         self.alpha_optimizer.step()
         return loss
@@ -269,9 +276,7 @@ class GradientSearch:
             seed_all(self.context.seed, SEARCH, "eigenvalue", epoch)
             with fixed(self.weights):
                 loss = self._loss(x, y, exact=True)
-            return filled(
-                torch.autograd.grad(loss, self.alphas, allow_unused=True), self.alphas
-            )
+            return filled(torch.autograd.grad(loss, self.alphas, allow_unused=True), self.alphas)
 
         with frozen_statistics(self.supernet):
             return dominant_eigenvalue(

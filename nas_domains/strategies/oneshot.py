@@ -83,7 +83,8 @@ class PathTraining:
     """The state of the shared weights' training, and its step.
 
     Weights learn on the first of the halves that gradient strategies use too, or where they are
-    pretrained on all of the training split, and then by the task's recipe.
+    pretrained on all of the training split. Where the space says so, they learn by the task's
+    recipe.
 
     Args:
         context: Of the run.
@@ -99,8 +100,9 @@ class PathTraining:
         self.supernet = cast(Supernet, context.space.supernet(task.input_shape, task.outputs))
         self.supernet.to(context.device)
         self.weights = self.supernet.weight_parameters()
-        # Numbers for weights that begin at random would undo what these have learnt.
-        self.gentle = isinstance(context.space, PretrainedSpace)
+        # Numbers for convolutions that begin at random would undo what pretrained weights have
+        # learnt, and teach transformers little.
+        self.gentle = context.space.by_recipe
         self.optimizer: torch.optim.Optimizer
         if self.gentle:
             self.optimizer = make_optimizer(self.weights, task.recipe)

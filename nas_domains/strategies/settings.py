@@ -75,5 +75,7 @@ class GradientSettings:
     @property
     def needs_cells(self) -> bool:
         """Whether a part works on the edges of cells, not on choices of any kind."""
-        by_edge = self.partial > 1 or self.edge_weights or self.auxiliary or self.perturbation
+        # Where the end tries out what was found, a search goes without skip connections too.
+        skips = self.auxiliary and not self.tryout
+        by_edge = self.partial > 1 or self.edge_weights or skips or self.perturbation
         return by_edge or isinstance(self.stop, SkipStop)

@@ -28,8 +28,9 @@ import torch
 from torch import Tensor
 
 from nas_domains.core.architecture import Architecture
+from nas_domains.core.encoding import PATH_BITS
 from nas_domains.core.errors import UsageError
-from nas_domains.core.space import PATH_BITS, SearchSpace
+from nas_domains.core.space import SearchSpace
 from nas_domains.hardware.cost import counted
 
 __all__ = ["NetworkContract", "SpaceContract", "assert_uniform"]

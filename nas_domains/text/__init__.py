@@ -1,4 +1,4 @@
-"""Text: classification of texts, and the parts of a pretrained encoder as a space, by name."""
+"""Text: classification of texts, parts of a pretrained encoder and head operators, by name."""
 
 from importlib import import_module as _import
 
@@ -12,6 +12,14 @@ _registry.spaces.register(
     domain="text",
     extra="text",
     needs=("transformers",),
+)
+_registry.spaces.register(
+    "text-heads",
+    "nas_domains.text.scratch:text_heads",
+    "from scratch: the operator of each head and the feed-forward width of each layer",
+    domain="text",
+    extra="text",
+    needs=("tokenizers",),
 )
 _registry.tasks.register(
     "text",

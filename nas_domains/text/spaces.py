@@ -1,5 +1,6 @@
 """The space ``transformer``: the heads and widths that a task needs of a pretrained encoder."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..core.errors import UsageError
@@ -14,6 +15,16 @@ class Transformer(EncoderSpace):
     def task_options(self) -> dict[str, Any]:
         """The checkpoint, whose tokenizer makes the inputs; see the base."""
         return {"checkpoint": self.checkpoint.path}
+
+    def check_task(self, preprocess: Mapping[str, Any]) -> None:
+        """See the base; tokens of another tokenizer mean nothing here."""
+        if preprocess.get("checkpoint", self.checkpoint.path) != self.checkpoint.path or (
+            preprocess.get("vocabulary")
+        ):
+            raise UsageError(
+                f"The texts are not tokens of {self.checkpoint.path!r}: load the task with the "
+                "option checkpoint of the space."
+            )
 
 
 def transformer(

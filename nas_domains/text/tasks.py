@@ -1,7 +1,8 @@
 """The tasks of text: classification of texts and of pairs of texts."""
 
+import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -14,11 +15,14 @@ from torch.nn import functional
 from ..core.errors import UsageError
 from ..core.metrics import classification_metrics
 from ..core.task import Recipe, Task
+from ..data.augment_text import HideTokens
 from ..data.rule import SplitRule, complete_splits
 from ..data.splits import Indices
 from ..data.text import Columns, Texts, beside, find_split, is_text, read_texts
 from ..data.tokens import TokenSplit
+from . import vocabulary
 from .checkpoint import load_tokenizer, open_checkpoint
+from .scratch import MAX_LENGTH, VOCABULARY
 
 VAL_SHARE = 0.1
 """Share of the texts that validate where no file does."""
@@ -37,9 +41,30 @@ RECIPE = Recipe(
 )
 """Of fine-tuning, after Devlin et al. 2019 (appendix A.3)."""
 
+SCRATCH = Recipe(
+    batch_size=64,
+    lr=1e-3,
+    weight_decay=0.05,
+    warmup=0.1,
+    grad_clip=1.0,
+    label_smoothing=0.1,
+    epochs=12,
+    optimizer="adamw",
+    schedule="cosine",
+)
+"""Of networks that begin at random."""
+
+HIDDEN = 0.1
+"""Share of the tokens of training texts that networks from scratch do not see."""
+
+FROM_SCRATCH = ("hide", "lower", "vocabulary")
+"""Options that do not go with a checkpoint."""
+
 OPTIONS = (
     "checkpoint",
+    "hide",
     "label",
+    "lower",
     "max_length",
     "pair",
     "seed",
@@ -47,6 +72,7 @@ OPTIONS = (
     "test",
     "text",
     "val",
+    "vocabulary",
     "weights",
 )
 
@@ -65,11 +91,15 @@ class TextTask:
             source: A .csv, .tsv or .jsonl; or a folder with train.tsv and, if you like, val.tsv
                 (dev.tsv) and test.tsv.
             **options: ``checkpoint``, the folder of a model of transformers whose tokenizer is
-                used (a search with ``transformer:checkpoint=...`` names it by itself); ``text``,
+                used (a search with ``transformer:checkpoint=...`` names it by itself); without it
+                ``vocabulary``, the tokens of one that is learnt from the training texts (4000),
+                ``lower``, whether upper and lower case are one there (true), and ``hide``, the
+                share of tokens that training does not show (0.1); ``text``,
                 ``pair`` and ``label``, names of columns; ``val`` and ``test``, files; ``split``
                 (see :meth:`nas_domains.data.rule.SplitRule.parse`) where they are not given, a
-                tenth validates by default; ``max_length`` in tokens; ``weights=balanced`` for a
-                loss in which all classes count the same; ``seed`` of the split (0).
+                tenth validates by default; ``max_length`` in tokens (128 without a checkpoint);
+                ``weights=balanced`` for a loss in which all classes count the same; ``seed`` of
+                the split (0).
 
         Returns:
             A task whose x is int64 [T], tokens that a batch fills up to its longest, and whose y
@@ -88,34 +118,51 @@ class TextTask:
         columns = Columns(*(str(options.get(n) or "") for n in ("text", "pair", "label")))
         if options.get("weights", "none") not in ("none", "balanced"):
             raise UsageError(f"weights={options['weights']!r} must be none or balanced.")
-        if not options.get("checkpoint"):
+        if "checkpoint" in options and not options["checkpoint"]:
             raise UsageError(
-                "Texts need a tokenizer: name the folder of a model by the option checkpoint, or "
-                "search with --space transformer:checkpoint=FOLDER."
+                "The option checkpoint names no folder: name one, or leave it out for a "
+                "vocabulary that is learnt from the texts."
             )
-        checkpoint = open_checkpoint(options["checkpoint"])
-        longest = _whole("max_length", options.get("max_length", checkpoint.spec.longest), 3)
-        longest = min(longest, checkpoint.spec.longest)
+        for option in FROM_SCRATCH:
+            if "checkpoint" in options and option in options:
+                raise UsageError(
+                    f"The option {option} is for texts without a checkpoint: leave it out."
+                )
+        checkpoint = open_checkpoint(options["checkpoint"]) if "checkpoint" in options else None
+        longest = MAX_LENGTH if checkpoint is None else checkpoint.spec.longest
+        longest = _whole("max_length", options.get("max_length", longest), 3)
+        if checkpoint is not None:
+            longest = min(longest, checkpoint.spec.longest)
+        size = _whole("vocabulary", options.get("vocabulary", VOCABULARY), vocabulary.LEAST)
+        lower = str(options.get("lower", "true")).lower()
+        if lower not in ("true", "false"):
+            raise UsageError(f"lower={options['lower']!r} must be true or false.")
+        hidden = _share("hide", options.get("hide", HIDDEN))
         parts = _read(source, columns, options)
         classes = _classes(parts["train"])
-        labels = {name: _numbers(part, classes) for name, part in parts.items()}
-        preprocess = {
+        numbers = np.concatenate([_numbers(part, classes) for part in parts.values()])
+        given: dict[str, Indices] = {}
+        start = 0
+        for name, part in parts.items():
+            given[name] = np.arange(start, start + len(part.texts))
+            start += len(part.texts)
+        if "val" not in given and rule.val is None:
+            rule = replace(rule, val=VAL_SHARE)
+        divided, notes = complete_splits(source, numbers, given, rule, seed)
+        preprocess: dict[str, Any] = {
             "loader": "text",
-            "checkpoint": checkpoint.path,
             "max_length": longest,
             "columns": asdict(columns),
         }
-        rows = {name: _tokens(part, preprocess) for name, part in parts.items()}
-        ids = [row for name in parts for row in rows[name]]
-        every = TokenSplit(ids, np.concatenate([labels[n] for n in parts]), checkpoint.spec.pad)
-        given: dict[str, Indices] = {}
-        start = 0
-        for name in parts:
-            given[name] = np.arange(start, start + len(rows[name]))
-            start += len(rows[name])
-        if "val" not in given and rule.val is None:
-            rule = replace(rule, val=VAL_SHARE)
-        divided, notes = complete_splits(source, every.labels, given, rule, seed)
+        if checkpoint is not None:
+            preprocess["checkpoint"], pad = checkpoint.path, checkpoint.spec.pad
+        else:
+            texts = _texts(list(parts.values()), divided["train"])
+            found = vocabulary.learn(texts, size, lower == "true")
+            preprocess["vocabulary"], pad = found, vocabulary.PAD
+            notes += (f"{len(found['tokens'])} word pieces were learnt from the training texts.",)
+        ids = [row for part in parts.values() for row in _tokens(part, preprocess)]
+        every = TokenSplit(ids, numbers, pad)
         splits = {name: every.part(indices) for name, indices in divided.items()}
         cut = int((every.lengths() >= longest).sum())
         if cut:
@@ -136,19 +183,27 @@ class TextTask:
             loss=loss,
             metrics=classification_metrics(("accuracy", "f1", "matthews"), len(classes)),
             classes=classes,
-            recipe=RECIPE,
+            augment=HideTokens(hidden, vocabulary.UNKNOWN, len(vocabulary.SPECIAL))
+            if checkpoint is None and hidden
+            else None,
+            recipe=RECIPE if checkpoint is not None else SCRATCH,
             preprocess=preprocess,
             notes=notes,
+            space=f"transformer:checkpoint={checkpoint.path}"
+            if checkpoint is not None
+            else f"text-heads:vocabulary={size},max_length={max(4, longest)}",
         )
 
     def inputs(self, source: str, preprocess: Mapping[str, Any]) -> tuple[list[str], TokenSplit]:
         """Reads unlabelled texts; each is named by its line."""
         columns = replace(Columns(**preprocess["columns"]), label="")
         texts = read_texts(source, columns, labelled=False)
-        spec = open_checkpoint(preprocess["checkpoint"]).spec
+        pad = vocabulary.PAD
+        if "checkpoint" in preprocess:
+            pad = open_checkpoint(preprocess["checkpoint"]).spec.pad
         ids = _tokens(texts, preprocess)
         names = [f"line {line}" for line in texts.lines]
-        return names, TokenSplit(ids, np.zeros(len(ids), np.int64), spec.pad)
+        return names, TokenSplit(ids, np.zeros(len(ids), np.int64), pad)
 
 
 def _whole(name: str, value: object, least: int) -> int:
@@ -156,6 +211,16 @@ def _whole(name: str, value: object, least: int) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) < least:
         raise UsageError(f"{name}={value!r} must be a whole number from {least} on.")
     return int(text)
+
+
+def _share(name: str, value: object) -> float:
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < 1:
+        raise UsageError(f"{name}={value!r} must be a number from 0 to below 1.")
+    return number
 
 
 def _read(source: str, columns: Columns, options: Mapping[str, Any]) -> dict[str, Texts]:
@@ -203,7 +268,20 @@ def _numbers(part: Texts, classes: tuple[str, ...]) -> Indices:
     return np.array([places[label] for label in part.labels], dtype=np.int64)
 
 
+def _texts(parts: list[Texts], indices: Indices) -> Iterator[str]:
+    """Some of the texts of all parts, and the second texts of these."""
+    texts = [text for part in parts for text in part.texts]
+    pairs = [text for part in parts for text in part.pairs or [""] * len(part.texts)]
+    for i in indices:
+        yield texts[i]
+        yield pairs[i]
+
+
 def _tokens(part: Texts, preprocess: Mapping[str, Any]) -> list[list[int]]:
+    if "checkpoint" not in preprocess:
+        return vocabulary.encode(
+            preprocess["vocabulary"], part.texts, part.pairs, preprocess["max_length"]
+        )
     tokenizer = load_tokenizer(preprocess["checkpoint"])
     ids: list[list[int]] = tokenizer(
         part.texts,

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from nas_domains.nn.heads import OPERATORS, Heads, compact
+from nas_domains.nn.head_operators import OPERATORS
+from nas_domains.nn.heads import Heads, compact
 from nas_domains.nn.model_space import ModelSpace
 from nas_domains.nn.relaxation import Dirichlet, Gates, Gumbel, Softmax
 from tests.core.refusal import refused
@@ -131,7 +132,7 @@ def test_a_model_of_heads_is_a_space_of_every_relaxation(relaxation):
     assert all(g is not None and g.isfinite().all() for g in grads)
 
 
-def test_extracted_networks_give_what_the_path_gives_and_lose_empty_heads():
+def test_extracted_networks_give_what_the_path_gives_and_lose_what_is_idle():
     torch.manual_seed(0)
     space = ModelSpace(Model)
     net = space.supernet((4, 6), 2).double().eval()
@@ -142,9 +143,23 @@ def test_extracted_networks_give_what_the_path_gives_and_lose_empty_heads():
         assert torch.equal(net(x), plain(x))
         small = compact(copy.deepcopy(plain))
         torch.testing.assert_close(small(x), plain(x))
-        names = [str(option) for option in architecture.values()]
+        # A head of 2 or 3 features has as many rows in queries, keys, values and the output.
+        cut = 0
+        for layer, size in (("first", 2), ("second", 3)):
+            names = [str(o) for n, o in architecture.items() if n.startswith(layer)]
+            kept = [name for name in names if name != "none"] or ["none"]
+            looking = sum(name in ("softmax", "local", "linear") for name in kept)
+            cut += (len(names) - looking) * 2 * size * 7
+            cut += (len(names) - len(kept)) * size * (7 + 6)
         count = [sum(p.numel() for p in m.parameters()) for m in (small, plain)]
-        assert count[0] < count[1] if "none" in names else count[0] == count[1]
+        assert count[1] - count[0] == cut
+        torch.testing.assert_close(compact(small)(x), plain(x))
+
+
+def test_choices_have_the_label_of_their_layer_and_busy_heads_always_do_something():
+    layer = Heads(6, 3, label="layer2", busy=1)
+    assert [c.label for c in layer.choices] == ["layer2.head1", "layer2.head2", "layer2.head3"]
+    assert ["none" in c.candidates for c in layer.choices] == [False, True, True]
 
 
 def test_wrong_arguments():

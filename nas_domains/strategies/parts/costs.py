@@ -13,7 +13,7 @@ from ...core.space import SearchSpace
 from ...hardware.cost_table import edge_costs
 from ...hardware.latency_table import EdgeLatency
 from ...nn.cell_space import CellSpace
-from ...nn.model_space import ModelSpace
+from ...nn.one_of_space import OneOfSpace
 
 __all__ = ["CostRows", "MixingSpace"]
 
@@ -54,13 +54,13 @@ class CostRows:
         """The rows of a space's networks.
 
         Args:
-            space: A space of cells, or of a person's own model.
+            space: A space of cells, or of a model with OneOfs.
             metric: "params", "macs", or "latency_ms" in a space of cells.
             input_shape: Shape of one input, without the batch.
             outputs: Size of the output.
             latency: The measured table, where the metric is "latency_ms".
         """
-        if isinstance(space, ModelSpace):
+        if isinstance(space, OneOfSpace):
             return cls._of_model(space, metric, input_shape, outputs)
         assert isinstance(space, CellSpace)
         if metric == "latency_ms":
@@ -83,7 +83,7 @@ class CostRows:
 
     @classmethod
     def _of_model(
-        cls, space: ModelSpace, metric: str, input_shape: tuple[int, ...], outputs: int
+        cls, space: OneOfSpace, metric: str, input_shape: tuple[int, ...], outputs: int
     ) -> "CostRows":
         """Each option's difference to the cheapest of its choice; other choices stand still.
 
@@ -129,7 +129,7 @@ class CostRows:
         """The costs that a space has rows of."""
         if isinstance(space, CellSpace):
             return "params", "macs", "latency_ms"
-        return ("params", "macs") if isinstance(space, ModelSpace) else ()
+        return ("params", "macs") if isinstance(space, OneOfSpace) else ()
 
     def expected(self, weights: Mapping[str, Tensor]) -> Tensor:
         """The mean cost of architectures whose candidates are drawn by weights [E, K]."""
