@@ -128,7 +128,6 @@ class Work:
         records = context.history.of(SEARCH)
         winner = self.strategy.choose(context, records)
         rows = self._rows(context, winner)
-        plan = run.config["plan"]["train"]
         self._roomy(
             run,
             context,
@@ -136,7 +135,7 @@ class Work:
             lambda: compare.train_rows(
                 context,
                 rows,
-                epochs=plan["epochs"],
+                epochs=lambda row: self._epochs(run, context, row),
                 seeds=self.config["train_seeds"],
                 best=run.folder(BEST),
             ),
@@ -212,6 +211,8 @@ class Work:
                 if SEARCH in stages and "steps" in plan[SEARCH]:
                     # As many samples as before are seen.
                     plan[SEARCH]["steps"] *= before // context.batch_size
+                if "rows" in plan["train"] and "train/" in stages:
+                    plan["train"]["rows"] = {}
                 run.save_config()
 
     def _plan(self, run: Run, context: Context) -> None:
@@ -222,18 +223,34 @@ class Work:
         training = Budget.parse(config["train_budget"] or f"epochs={self.task.recipe.epochs}")
         self.reporter.say("Planning: timing a few steps ...")
         found = self.strategy.plan(context, budget)
-        rows = self._rows(context, None)
-        if not rows:
-            rows = [compare.architecture_row(context, "plan", self.space.sample(1)[0])]
-        epochs = compare.plan_epochs(context, training, rows)
+        planned: dict[str, Any] = dict(training.counts)
+        if training.seconds is not None:
+            # Each row's epochs are found, and written down, just before it trains.
+            planned = {"seconds": training.seconds, "rows": {}}
         run.config["plan"] = {
             "batch_size": context.batch_size,
             "search": found,
-            "train": {"epochs": epochs},
+            "train": planned,
         }
         run.save_config()
         shown = ", ".join(f"{n} {unit}" for unit, n in found.items())
-        self.reporter.say(f"Plan: search {shown}; {epochs} epochs for each full training")
+        counted = training.seconds is None
+        each = f"{planned['epochs']} epochs" if counted else training.text
+        self.reporter.say(f"Plan: search {shown}; {each} for each full training")
+
+    def _epochs(self, run: Run, context: Context, row: compare.Row) -> float:
+        """Epochs of a row's trainings, as the plan says, or by its own speed where that is new."""
+        plan = run.config["plan"]["train"]
+        if "epochs" in plan:
+            epochs: float = plan["epochs"]
+            return epochs
+        if row.name not in plan["rows"]:
+            found = compare.epochs_of(context, row, plan["seconds"])
+            plan["rows"][row.name] = found
+            run.save_config()
+            self.reporter.say(f"  {row.name}: {found:.3g} epochs")
+        epochs = plan["rows"][row.name]
+        return epochs
 
     def _rows(self, context: Context, winner: Record | None) -> list[compare.Row]:
         rows = []

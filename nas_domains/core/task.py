@@ -30,8 +30,11 @@ class Split(Protocol):
     tensors at once and saves the collation of single samples, and ``labels`` and ``groups`` [N],
     by which a search divides it into halves. Where samples are larger than what is trained on,
     ``batch`` returns a fixed piece of each, ``draw(indices, generator) -> (x, y)`` one at random
-    for a training step, from the generator only, and indexing the whole sample. ``names`` [N] are
-    what the samples are called in the report.
+    for a training step, from the generator only, and indexing the whole sample; ``repeats`` is
+    then how many pieces of a sample an epoch takes, and ``original(index, output [1, ...]) ->
+    (output, y)`` brings an output back to the form in which the sample was given, where it is
+    scored once it is tested. ``names`` [N] are what the samples are called
+    in the report.
     """
 
     def __len__(self) -> int: ...

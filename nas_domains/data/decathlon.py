@@ -19,11 +19,13 @@ class Case:
         name: The image's file name without its ending.
         image: Path of the image.
         label: Path of the mask; "" where there is none.
+        patient: Whose it is, where several cases may be of one patient; else "".
     """
 
     name: str
     image: str
     label: str = ""
+    patient: str = ""
 
 
 @dataclass(frozen=True)

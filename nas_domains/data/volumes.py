@@ -1,6 +1,6 @@
 """Splits of labelled volumes that differ in size, prepared once and kept in memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -12,8 +12,17 @@ from .decathlon import Case
 CACHE_BYTES = 4 << 30
 """Prepared volumes of one split that are kept in memory; others are read each time."""
 
-Prepare = Callable[[Case], tuple[Tensor, Tensor]]
-"""A case -> x float32 [C, ...] and class numbers y uint8 [...], the same each time."""
+
+class Prepare(Protocol):
+    """Reads cases and brings them to the form that networks take, and scores back."""
+
+    def __call__(self, case: Case, /) -> tuple[Tensor, Tensor]:
+        """x float32 [C, ...] and class numbers y uint8 [...], the same each time."""
+        ...
+
+    def original(self, case: Case, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores [1, K, ...] of a prepared case, and its classes [1, ...], as its files lie."""
+        ...
 
 
 class Patcher(Protocol):
@@ -36,6 +45,7 @@ class Volumes:
         prepare: Reads a case and brings it to the form that networks take.
         patcher: Cuts the patches of training.
         cache_bytes: Memory for prepared volumes; the first ones are kept.
+        repeats: Patches of each case that an epoch takes.
     """
 
     def __init__(
@@ -44,16 +54,23 @@ class Volumes:
         prepare: Prepare,
         patcher: Patcher,
         cache_bytes: int = CACHE_BYTES,
+        repeats: int = 1,
     ) -> None:
         self.cases = list(cases)
         self.prepare, self.patcher = prepare, patcher
-        self.room = cache_bytes
+        self.room, self.repeats = cache_bytes, repeats
         self._kept: dict[int, tuple[Tensor, Tensor]] = {}
 
     @property
     def names(self) -> list[str]:
         """The names of the cases."""
         return [case.name for case in self.cases]
+
+    @property
+    def groups(self) -> list[str] | None:
+        """The patient of each case, where several may be of one."""
+        patients = [case.patient for case in self.cases]
+        return patients if any(patients) else None
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -62,6 +79,10 @@ class Volumes:
         """The whole volume x float32 [C, ...] and its classes y int64 [...]."""
         x, y = self._whole(index)
         return x, y.long()
+
+    def original(self, index: int, output: Tensor) -> tuple[Tensor, Tensor]:
+        """Output [1, K, ...] for a whole volume, and its classes [1, ...], as its files lie."""
+        return self.prepare.original(self.cases[index], output.cpu())
 
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """A fixed patch of each: x float32 [B, C, ...] and y int64 [B, ...]."""

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from ..core.architecture import Architecture
-from ..core.budget import Budget
 from ..core.evaluate import Metrics
 from ..core.files import write_json
 from ..core.history import RANK, Record
@@ -21,7 +20,7 @@ from . import checkpoint
 from .context import Context
 from .rank import kendall_tau, relative_gain, top_tau
 from .score import costs, evaluate_test
-from .timing import seconds_per_epoch
+from .timing import epoch_time
 from .train import fresh, train
 
 WINNER = "winner"
@@ -56,33 +55,44 @@ def architecture_row(context: Context, name: str, architecture: Architecture) ->
     )
 
 
-def plan_epochs(context: Context, budget: Budget, rows: list[Row]) -> int:
-    """Epochs of each full training: one number for all rows, since they are compared.
+def epochs_of(context: Context, row: Row, seconds: float) -> float:
+    """Epochs of a row's training that take a time, by its own speed.
 
-    A time is turned into epochs by the mean speed of the given rows.
+    All rows are compared after the same time; a small network sees the data more often.
     """
-    counts = budget.only("epochs")
-    if budget.seconds is None:
-        return counts["epochs"]
-    measure = 0.04 * budget.seconds
-    times = [seconds_per_epoch(row.build(), context, measure) for row in rows]
-    return budget.fit(statistics.fmean(times))
+    return epoch_time(row.build(), context, 0.04 * seconds).epochs(seconds)
 
 
-def train_rows(context: Context, rows: list[Row], *, epochs: int, seeds: int, best: Path) -> None:
+def train_rows(
+    context: Context,
+    rows: list[Row],
+    *,
+    epochs: Callable[[Row], float],
+    seeds: int,
+    best: Path,
+) -> None:
     """Trains every row with every seed and scores it once on the test split.
 
     What the history holds already is not done again. The winner's network, of the seed that is
     best on validation, is kept in ``best``.
+
+    Args:
+        context: Of the run.
+        rows: What is compared.
+        epochs: How long a row trains; asked before each training, and says the same each time.
+        seeds: Trainings of each row.
+        best: Folder of the winner's network.
     """
     for seed in range(seeds):
         for row in rows:
             stage = f"{row.name}/{seed}"
             if context.history.find(f"test/{stage}", 0) is None:
-                _train_row(context, row, stage, epochs, seed, best)
+                _train_row(context, row, stage, epochs(row), seed, best)
 
 
-def _train_row(context: Context, row: Row, stage: str, epochs: int, seed: int, best: Path) -> None:
+def _train_row(
+    context: Context, row: Row, stage: str, epochs: float, seed: int, best: Path
+) -> None:
     task = context.task
     order = f"train/{seed}"
     fresh(context, order)

@@ -1,6 +1,6 @@
 """A cheaper view of a task: a share of its training samples, and of its resolution."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -39,18 +39,13 @@ def reduced(context: Context, fidelity: Fidelity) -> Context:
     if fidelity.data == 1 and shape == task.input_shape:
         return context
     train, val = task.train, task.val
-    if hasattr(train, "draw"):
-        raise UsageError(
-            f"The training split of {task.name!r} draws its batches itself, so --fidelity does "
-            "not fit: leave it out."
-        )
     if fidelity.data < 1:
         order = torch.randperm(len(train), generator=generator(context.seed, "fidelity", "data"))
         # Batch norm needs two samples.
         number = min(max(2, round(fidelity.data * len(train))), len(train))
         train = PartOf(train, sorted(order[:number].tolist()))
     if shape != task.input_shape:
-        train, val = Resized(train, shape[1:]), Resized(val, shape[1:])
+        train, val = Resized(train, fidelity.resolution), Resized(val, fidelity.resolution)
     return replace(context, task=replace(task, train=train, val=val, input_shape=shape))
 
 
@@ -77,6 +72,10 @@ def reduced_shape(task: Task, fidelity: Fidelity) -> tuple[int, ...]:
     return (channels, *smaller)
 
 
+Draw = Callable[[Sequence[int], torch.Generator], tuple[Any, Tensor]]
+"""See :class:`nas_domains.core.task.Split`."""
+
+
 class PartOf:
     """Some samples of a split.
 
@@ -87,6 +86,15 @@ class PartOf:
 
     def __init__(self, split: Split, indices: Sequence[int]) -> None:
         self.split, self.indices = split, list(indices)
+        self.repeats = getattr(split, "repeats", 1)
+
+    @property
+    def draw(self) -> Draw | None:
+        """That of the split, of these samples; None where it has none."""
+        draw = getattr(self.split, "draw", None)
+        if draw is None:
+            return None
+        return lambda indices, random: draw([self.indices[i] for i in indices], random)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -104,11 +112,20 @@ class Resized:
 
     Args:
         split: Where samples come from.
-        sides: Of an input, without the channels.
+        share: Of each side that is left.
     """
 
-    def __init__(self, split: Split, sides: Sequence[int]) -> None:
-        self.split, self.sides = split, tuple(sides)
+    def __init__(self, split: Split, share: float) -> None:
+        self.split, self.share = split, share
+        self.repeats = getattr(split, "repeats", 1)
+
+    @property
+    def draw(self) -> Draw | None:
+        """That of the split, made smaller; None where it has none."""
+        draw = getattr(self.split, "draw", None)
+        return (
+            None if draw is None else lambda indices, random: self._smaller(*draw(indices, random))
+        )
 
     def __len__(self) -> int:
         return len(self.split)
@@ -125,14 +142,15 @@ class Resized:
 
     def _smaller(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         whole = x.shape[2:]
+        sides = [max(LEAST_SIDE, round(self.share * side)) for side in whole]
         if y.dim() > len(whole) and y.shape[-len(whole) :] == whole:
             # A class for each pixel: that of the nearest one.
-            for axis, (old, new) in enumerate(zip(whole, self.sides, strict=True)):
+            for axis, (old, new) in enumerate(zip(whole, sides, strict=True)):
                 at = ((torch.arange(new) + 0.5) * old / new).long()
                 y = y.index_select(y.dim() - len(whole) + axis, at)
         pool: Any = {
             1: nn.functional.adaptive_avg_pool1d,
             2: nn.functional.adaptive_avg_pool2d,
             3: nn.functional.adaptive_avg_pool3d,
-        }[len(self.sides)]
-        return pool(x, self.sides), y
+        }[len(sides)]
+        return pool(x, sides), y

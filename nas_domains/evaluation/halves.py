@@ -14,9 +14,11 @@ from .context import Context
 def search_halves(context: Context) -> tuple[list[int], list[int]]:
     """The training split in two halves, the same for every strategy of a run."""
     split = context.task.train
-    labels = _labels(split)
+    labels, groups = _labels(split), getattr(split, "groups", None)
+    if labels is None and groups is not None:
+        labels = [0] * len(split)
     if labels is not None:
-        first, second = halve(labels, context.seed, getattr(split, "groups", None))
+        first, second = halve(labels, context.seed, groups)
         return [int(i) for i in first], [int(i) for i in second]
     order = torch.randperm(len(split), generator=generator(context.seed, "halves")).tolist()
     middle = (len(order) + 1) // 2

@@ -56,7 +56,8 @@ def evaluate_test(
     """
     task = context.task
     metrics = _fresh({**task.metrics, **task.final_metrics})
-    loss = _update(network, task.test, context, list(range(len(task.test))), metrics, predicted)
+    order = list(range(len(task.test)))
+    loss = _update(network, task.test, context, order, metrics, predicted, tested=True)
     told: dict[str, Any] = {name: getattr(m, "each", None) for name, m in metrics.items()}
     each = {name: tell().tolist() for name, tell in told.items() if tell is not None}
     names = list(getattr(task.test, "names", map(str, range(len(task.test)))))
@@ -85,9 +86,11 @@ def _update(
     order: list[int],
     metrics: Mapping[str, Metric],
     predicted: list[int] | None = None,
+    tested: bool = False,
 ) -> float:
     """Updates the metrics with all samples, and returns the mean loss."""
     task = context.task
+    original = getattr(split, "original", None) if tested else None
     was_training = network.training
     network.eval()
     total = 0.0
@@ -104,6 +107,8 @@ def _update(
         total += float(task.loss(output, y)) * len(y)
         if predicted is not None:
             predicted += output.argmax(1).tolist()
+        if original is not None:
+            output, y = original(order[start], output)
         for metric in metrics.values():
             metric.update(output.cpu(), y.cpu())
     network.train(was_training)

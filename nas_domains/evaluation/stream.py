@@ -24,8 +24,9 @@ def gather(split: Split, indices: Sequence[int]) -> tuple[Any, Tensor]:
 class Stream:
     """An endless, shuffled stream of batches over a split.
 
-    Every sample comes once an epoch, save the rest that does not fill a batch. Asking for step s
-    needs no iterator that could be rebuilt at the wrong time.
+    Every sample comes once an epoch, save the rest that does not fill a batch; as often as the
+    split's ``repeats`` says where it has that. Asking for step s needs no iterator that could be
+    rebuilt at the wrong time.
 
     Args:
         split: Where samples come from.
@@ -38,7 +39,8 @@ class Stream:
         self, split: Split, batch_size: int, seed: int, indices: Sequence[int] | None = None
     ) -> None:
         self.split = split
-        self.indices = torch.as_tensor(range(len(split)) if indices is None else indices)
+        chosen = torch.as_tensor(range(len(split)) if indices is None else indices)
+        self.indices = chosen.repeat(getattr(split, "repeats", 1))
         self.batch_size = min(batch_size, len(self.indices))
         self.steps_per_epoch = len(self.indices) // self.batch_size
         self.seed = seed

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -30,8 +31,39 @@ def seconds_each(
     return (time.perf_counter() - began) / done
 
 
-def seconds_per_epoch(network: nn.Module, context: Context, seconds: float) -> float:
-    """Seconds of an epoch of full training, with its scoring on the validation split.
+@dataclass(frozen=True)
+class EpochTime:
+    """How long an epoch of full training takes.
+
+    Attributes:
+        step: Seconds of a step.
+        steps: Steps of an epoch.
+        scoring: Seconds of scoring the validation split, which ends each epoch.
+    """
+
+    step: float
+    steps: int
+    scoring: float
+
+    @property
+    def seconds(self) -> float:
+        """Of an epoch with its scoring."""
+        return self.step * self.steps + self.scoring
+
+    def epochs(self, seconds: float) -> float:
+        """The epochs that come nearest to a time, the last begun or whole; a step at least.
+
+        Args:
+            seconds: To spend, scoring among them.
+        """
+        whole, rest = divmod(seconds, max(self.seconds, 1e-9))
+        steps = round(max(0.0, rest - self.scoring) / max(self.step, 1e-9))
+        steps = int(whole) * self.steps + min(steps, self.steps)
+        return round(max(1, steps) / self.steps, 6)
+
+
+def epoch_time(network: nn.Module, context: Context, seconds: float) -> EpochTime:
+    """Measures an epoch of full training.
 
     Args:
         network: A network to throw away.
@@ -42,4 +74,5 @@ def seconds_per_epoch(network: nn.Module, context: Context, seconds: float) -> f
     each = seconds_each(trainer.step, least=3, most=30, seconds=seconds)
     began = time.perf_counter()
     evaluate(network, context.task.val, context)
-    return each * trainer.stream.steps_per_epoch + time.perf_counter() - began
+    scoring = time.perf_counter() - began
+    return EpochTime(each, trainer.stream.steps_per_epoch, scoring)

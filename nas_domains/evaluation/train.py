@@ -165,7 +165,7 @@ def train(
     context: Context,
     *,
     stage: str,
-    epochs: int,
+    epochs: float,
     architecture: Mapping[str, Any] | None,
     order: str,
     stop: Callable[[], bool] = lambda: False,
@@ -178,7 +178,7 @@ def train(
         network: Freshly built.
         context: Of the run.
         stage: Name of the row and seed.
-        epochs: Passes over the training split.
+        epochs: Passes over the training split; the last may be a part of one.
         architecture: For the record; None where the network is not of the space.
         order: See :class:`Trainer`.
         stop: Asked at the start and after each epoch: whether training ends here.
@@ -191,7 +191,7 @@ def train(
     """
     network.to(context.device)
     per_epoch = full_stream(context, order).steps_per_epoch
-    trainer = Trainer(network, context, epochs * per_epoch, order)
+    trainer = Trainer(network, context, max(1, round(epochs * per_epoch)), order)
     best = Best()
 
     def epoch_end(epoch: int) -> str:
@@ -242,7 +242,7 @@ def fresh(context: Context, stage: str) -> None:
     seed_all(context.seed, stage, "init")
 
 
-def describe(metrics: Mapping[str, float | None], epoch: int, epochs: int) -> str:
+def describe(metrics: Mapping[str, float | None], epoch: int, epochs: float) -> str:
     """A few words for the progress bar."""
     shown = [f"{name} {value:.3f}" for name, value in metrics.items() if value is not None]
-    return f"epoch {epoch}/{epochs}, validation {', '.join(shown[:3])}"
+    return f"epoch {epoch}/{math.ceil(epochs)}, validation {', '.join(shown[:3])}"

@@ -46,6 +46,7 @@ def measure_latency(
     *,
     repeats: int = 30,
     warmup: int = 5,
+    seconds: float = 2.0,
     device: torch.device | None = None,
 ) -> float:
     """Median milliseconds of a forward pass of one input where the network lies.
@@ -58,10 +59,12 @@ def measure_latency(
         input_shape: Shape of one input, without the batch.
         repeats: Passes that count.
         warmup: Passes before them.
+        seconds: Once so much time is spent, five passes that count are enough, of each length.
         device: Where the network lies; that of its parameters where None.
     """
     examples = example_inputs(network, input_shape, device)
     times: list[list[float]] = [[] for _ in examples]
+    started = time.perf_counter()
     with torch.inference_mode(), _Evaluating(network):
         for i in range(max(warmup, len(examples)) + max(repeats, 5 * len(examples))):
             x = examples[i % len(examples)]
@@ -71,6 +74,8 @@ def measure_latency(
             _wait(x.device)
             if i >= max(warmup, len(examples)):
                 times[i % len(examples)].append(time.perf_counter() - began)
+                if len(times[-1]) >= 5 and time.perf_counter() - started > seconds:
+                    break
     return 1000 * statistics.fmean(map(statistics.median, times))
 
 

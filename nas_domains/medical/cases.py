@@ -44,6 +44,8 @@ def divide(
 ) -> Divided:
     """Divides cases; the test is as given, or the end in sorted order.
 
+    Where cases say whose they are, all of a patient come into one split.
+
     Args:
         source: What the data is called in errors.
         training: Labelled cases in sorted order.
@@ -55,7 +57,7 @@ def divide(
         seed: Seed of what is drawn.
 
     Raises:
-        UsageError: Too few cases, or a fold beside a share of validation.
+        UsageError: Too few cases or patients, or a fold beside a share of validation.
     """
     if not training:
         raise UsageError(f"{source!r} has no training case that can be used.")
@@ -65,27 +67,32 @@ def divide(
     given = {"train": np.arange(len(training))}
     if test:
         given["test"] = np.arange(len(training), len(cases))
-    made, notes = complete_splits(
-        source, np.zeros(len(cases), np.int64), given, rule, seed, by_class=False
-    )
+    apart = any(case.patient for case in cases)
+    # Of one patient each, cases are groups of one.
+    whose = np.array([case.patient or case.name for case in cases])
+    groups = whose if apart else None
+    none = np.zeros(len(cases), np.int64)
+    made, notes = complete_splits(source, none, given, rule, seed, groups=groups, by_class=False)
     notes = tuple(note.replace(", stratified", "").replace("samples", "cases") for note in notes)
     train, val = made["train"], made["val"]
     rng = np.random.default_rng(seed)
     if fold is not None:
         which, of = fold
-        pool = rng.permutation(np.sort(np.concatenate([train, val])))
-        if of > len(pool):
-            raise UsageError(f"fold={which}/{of}: there are only {len(pool)} cases to divide.")
-        val = np.sort(pool[which - 1 :: of])
-        train = np.setdiff1d(pool, val)
+        pool = np.sort(np.concatenate([train, val]))
+        units = rng.permutation(np.unique(whose[pool]))
+        if of > len(units):
+            kind = "patients" if apart else "cases"
+            raise UsageError(f"fold={which}/{of}: there are only {len(units)} {kind} to divide.")
+        chosen = np.isin(whose[pool], units[which - 1 :: of])
+        train, val = pool[~chosen], pool[chosen]
         said = f"Validation is fold {which} of {of} ({len(val)} cases), seed {seed}."
         notes = (*notes[:-1], said)
     if labelled < 1:
-        kept = max(1, round(labelled * len(train)))
-        notes = (
-            *notes,
-            f"{kept} of {len(train)} training cases are used (labelled={labelled:g}).",
-        )
-        train = np.sort(np.random.default_rng([seed, 1]).permutation(train)[:kept])
+        units = np.random.default_rng([seed, 1]).permutation(np.unique(whose[train]))
+        kept = train[np.isin(whose[train], units[: max(1, round(labelled * len(units)))])]
+        said = f"{len(kept)} of {len(train)} training cases are used (labelled={labelled:g})."
+        notes, train = (*notes, said), kept
+    if apart:
+        notes = (*notes, f"The cases are of {len(np.unique(whose))} patients, who stay together.")
     parts = [tuple(cases[i] for i in index) for index in (train, val, made["test"])]
     return Divided(parts[0], parts[1], parts[2], notes)

@@ -15,6 +15,9 @@ from .scoring import STEP, padded
 
 PATCH_VOXELS = 1 << 17
 BATCH_VOXELS = 1 << 18
+SCORING = 8
+"""How many times longer an epoch's training takes than scoring the validation cases, at least."""
+MOST_PATCHES = 16
 _PERCENTILES = (0.5, 99.5)
 _SAMPLES = 10_000
 """Foreground voxels of a case that count for the intensities of tomography."""
@@ -141,6 +144,21 @@ def batch_of(patch: Sequence[int]) -> int:
     """Patches a step: as many as memory and time of a small machine allow, from 2 to 16."""
     wanted = min(16, max(2, BATCH_VOXELS // math.prod(patch)))
     return 1 << (wanted.bit_length() - 1)
+
+
+def patches_of(cases: int, patch: Sequence[int], scored: int, voxels: int) -> int:
+    """Patches of each case that make an epoch, so that its scoring takes a small share of it.
+
+    Scored one by one, a voxel takes about as long as it does in a training step.
+
+    Args:
+        cases: Of the training split.
+        patch: Sides of a patch.
+        scored: Cases of the validation split.
+        voxels: That go through the network for one of them.
+    """
+    wanted = math.ceil(SCORING * scored * voxels / (cases * math.prod(patch)))
+    return min(MOST_PATCHES, max(1, wanted))
 
 
 def whole_sides(sides: Sequence[float], patch: Sequence[int]) -> tuple[int, ...] | None:

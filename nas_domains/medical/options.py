@@ -1,9 +1,11 @@
 """The options of medical tasks, read from text."""
 
 import math
+import re
 from collections.abc import Collection, Sequence
 
 from ..core.errors import UsageError
+from ..data.decathlon import Case
 
 
 def check_known(task: str, known: Sequence[str], given: Collection[str]) -> None:
@@ -29,6 +31,18 @@ def whole_number(name: str, given: object) -> int:
     if not (text.isascii() and text.isdigit()):
         raise UsageError(f"{name}={given!r} must be a whole number from 0 on.")
     return int(text)
+
+
+def above_zero(name: str, given: object) -> int:
+    """A whole number from 1 on.
+
+    Raises:
+        UsageError: Anything else.
+    """
+    number = whole_number(name, given)
+    if number < 1:
+        raise UsageError(f"{name}={given!r} must be a whole number from 1 on.")
+    return number
 
 
 def yes(name: str, given: object) -> bool:
@@ -69,6 +83,39 @@ def folds_of(given: object) -> tuple[int, int] | None:
     if int(of) < 2 or not 1 <= int(which) <= int(of):
         raise UsageError(f"fold={given!r} does not exist: the folds of 5 are 1/5 to 5/5.")
     return int(which), int(of)
+
+
+def pattern_of(given: object) -> re.Pattern[str] | None:
+    """Reads the pattern of a patient's name in those of cases; None stays None.
+
+    Raises:
+        UsageError: It is no regular expression.
+    """
+    if given is None:
+        return None
+    try:
+        return re.compile(str(given))
+    except re.error as error:
+        raise UsageError(
+            f"patient={given!r} is no regular expression ({error}): write, for names such as "
+            r"p07_scan2, patient=p\d+."
+        ) from None
+
+
+def patient_of(case: Case, pattern: re.Pattern[str]) -> str:
+    """Whose a case is: what the pattern finds in its name, or the first group of that.
+
+    Raises:
+        UsageError: The pattern finds nothing.
+    """
+    found = pattern.search(case.name)
+    patient = (found[1] if pattern.groups else found[0]) if found else ""
+    if not patient:
+        raise UsageError(
+            f"patient={pattern.pattern!r} finds no patient in the name of the case {case.name!r}: "
+            "change the pattern, or the name."
+        )
+    return patient
 
 
 def sides_of(name: str, given: object) -> tuple[int, ...]:

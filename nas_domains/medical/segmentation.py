@@ -1,6 +1,7 @@
 """The task of segmenting the volumes of a decathlon folder."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,16 +13,34 @@ from ..data.decathlon import Case, Decathlon, read_decathlon
 from ..data.rule import SplitRule
 from ..data.volumes import Volumes
 from .cases import Divided, divide
-from .fingerprint import CaseFacts, Fingerprint, batch_of, examine, patch_of, whole_sides
-from .options import folds_of, share_of, sides_of, spacing_of, whole_number, yes
+from .fingerprint import (
+    CaseFacts,
+    Fingerprint,
+    batch_of,
+    examine,
+    patch_of,
+    patches_of,
+    whole_sides,
+)
+from .options import (
+    above_zero,
+    folds_of,
+    patient_of,
+    pattern_of,
+    share_of,
+    sides_of,
+    spacing_of,
+    whole_number,
+    yes,
+)
 from .pictures import draw_cases
 from .scoring import HD95, Dice, DiceCE, WholeVolume
 from .transforms import Patches, Preparation, parse_augment
 
 AUGMENT = "affine,flip,intensity"
-RECIPE = Recipe(
-    batch_size=4, optimizer="adamw", lr=3e-3, weight_decay=1e-2, warmup=0.05, epochs=100
-)
+PATCHES = 200
+"""Patches of each case in a training where no budget is given."""
+RECIPE = Recipe(batch_size=4, optimizer="adamw", lr=3e-3, weight_decay=1e-2, warmup=0.05)
 
 
 def segmentation(source: str, options: Mapping[str, Any]) -> Task:
@@ -33,8 +52,16 @@ def segmentation(source: str, options: Mapping[str, Any]) -> Task:
     labelled = share_of("labelled", options.get("labelled", 1))
     patch = None if options.get("patch") is None else sides_of("patch", options["patch"])
     asked = None if options.get("spacing") is None else spacing_of(options["spacing"])
-    # All options are checked by now: reading the cases takes longest.
+    patches = None if options.get("patches") is None else above_zero("patches", options["patches"])
+    pattern = pattern_of(options.get("patient"))
     about = read_decathlon(source)
+    if pattern is not None:
+        own = [
+            tuple(replace(case, patient=patient_of(case, pattern)) for case in cases)
+            for cases in (about.training, about.test)
+        ]
+        about = replace(about, training=own[0], test=own[1])
+    # All options are checked by now: reading the cases takes longest.
     facts, skipped = _examine(about, skip)
     divided = divide(
         source,
@@ -47,7 +74,8 @@ def segmentation(source: str, options: Mapping[str, Any]) -> Task:
     )
     _check_classes(source, about, divided, facts)
     print_of = Fingerprint([facts[case] for case in divided.train], about)
-    return _task(about, divided, print_of, asked or print_of.spacing, patch, augment, skipped)
+    spacing = asked or print_of.spacing
+    return _task(about, divided, print_of, spacing, patch, patches, augment, skipped)
 
 
 def _examine(about: Decathlon, skip: bool) -> tuple[dict[Case, CaseFacts], list[str]]:
@@ -86,6 +114,7 @@ def _task(
     print_of: Fingerprint,
     spacing: tuple[float, ...],
     asked: tuple[int, ...] | None,
+    patches: int | None,
     augment: Sequence[str],
     skipped: Sequence[str],
 ) -> Task:
@@ -107,12 +136,21 @@ def _task(
     }
     classes = len(about.classes)
     prepare = Preparation(preprocess)
+    size = patch if whole is None else whole
+    passes = infer.passes([round(side) for side in usual])
+    if patches is None:
+        voxels = passes * int(np.prod(size))
+        patches = patches_of(len(divided.train), patch, len(divided.val), voxels)
     splits = {
-        name: Volumes(cases, prepare, Patches(patch, classes, augment))
+        name: Volumes(cases, prepare, Patches(patch, classes, augment), repeats=patches)
         for name, cases in divided.splits.items()
     }
-    recipe = {"batch_size": min(batch_of(patch), len(divided.train))}
-    notes = [*print_of.notes(spacing), *divided.notes, _patch_note(patch, recipe["batch_size"])]
+    recipe = {
+        "batch_size": min(batch_of(patch), patches * len(divided.train)),
+        "epochs": -(-PATCHES // patches),
+    }
+    notes = [*print_of.notes(spacing), *divided.notes]
+    notes.append(_patch_note(patch, recipe["batch_size"], patches))
     notes += [f"Left out: {why}" for why in skipped]
     task = Task(
         name=about.name,
@@ -120,7 +158,7 @@ def _task(
         train=splits["train"],
         val=splits["val"],
         test=splits["test"],
-        input_shape=(len(about.modalities), *(patch if whole is None else whole)),
+        input_shape=(len(about.modalities), *size),
         outputs=classes,
         loss=DiceCE(),
         metrics={"dice": Dice(classes)},
@@ -131,12 +169,15 @@ def _task(
         notes=tuple(notes),
         space="unet",
         infer=infer,
-        passes=infer.passes([round(side) for side in usual]),
+        passes=passes,
         illustrate=partial(draw_cases, splits["test"], infer, about.classes),
     )
     return task.with_recipe(**recipe)
 
 
-def _patch_note(patch: Sequence[int], batch: int) -> str:
+def _patch_note(patch: Sequence[int], batch: int, patches: int) -> str:
     sides = "x".join(map(str, patch))
-    return f"Patches of {sides} voxels, {batch} a step, each around a class drawn at random."
+    return (
+        f"Patches of {sides} voxels, {batch} a step, each around a class drawn at random; "
+        f"{patches} of each case make an epoch."
+    )

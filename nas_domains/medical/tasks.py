@@ -27,7 +27,10 @@ from .options import check_known, whole_number
 class Segmentation:
     """Reads decathlon folders; satisfies :class:`nas_domains.core.task.TaskLoader`."""
 
-    options = ("augment", "fold", "labelled", "patch", "seed", "skip_bad", "spacing", "split")
+    options = (
+        "augment", "fold", "labelled", "patch", "patches", "patient", "seed", "skip_bad",
+        "spacing", "split",
+    )  # fmt: skip
 
     def accepts(self, source: str) -> bool:
         """Whether a path is a folder with a ``dataset.json``."""
@@ -44,10 +47,13 @@ class Segmentation:
             source: The folder.
             **options: ``split`` (see :meth:`nas_domains.data.rule.SplitRule.parse`; the test is
                 the end in sorted order), ``fold`` ("1/5": validation on the first of five folds),
-                ``labelled`` (0.25: the share of training cases whose masks are used), ``patch``
-                ("32x48x32"), ``spacing`` ("1x1x1", millimetres), ``augment`` (affine, flip,
-                intensity, or none), ``seed`` of the split, ``skip_bad`` ("yes": cases that cannot
-                be used are left out and listed).
+                ``patient`` (a regular expression that finds the patient in a case's name, whose
+                cases then stay in one split), ``labelled`` (0.25: the share of training cases
+                whose masks are used), ``patch`` ("32x48x32"), ``patches`` (of each case in an
+                epoch; as many as make scoring the validation cases a small share of it),
+                ``spacing`` ("1x1x1", millimetres), ``augment`` (affine, flip, intensity, or
+                none), ``seed`` of the split, ``skip_bad`` ("yes": cases that cannot be used are
+                left out and listed).
 
         Returns:
             A task whose samples are x float32 [C, X, Y, Z] and y int64 [X, Y, Z].

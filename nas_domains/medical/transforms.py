@@ -50,6 +50,25 @@ class Preparation:
         transforms = self._transforms((IMAGE,), affine, path)
         return transforms({IMAGE: _meta(image, affine)})[IMAGE], transforms
 
+    def original(self, case: Case, scores: Tensor) -> tuple[Tensor, MetaTensor]:
+        """Scores and truth of a labelled case in the voxels of its files.
+
+        Args:
+            case: Whose image was prepared.
+            scores: [1, K, ...] on the prepared image's voxels.
+
+        Returns:
+            Shares of the classes [1, K, X, Y, Z], none of any outside the crop, and class numbers
+            int64 [1, X, Y, Z], which know their affine.
+        """
+        channels = len(self.preprocess["modalities"])
+        image, label, affine = read_case(case, channels, self.preprocess["values"])
+        transforms = self._transforms((IMAGE,), affine, case.image)
+        x = transforms({IMAGE: _meta(image, affine)})[IMAGE]
+        shares = self.restore(scores[0].softmax(0), x, transforms)
+        classes = torch.from_numpy(label[None]).long()
+        return shares[None], MetaTensor(classes, affine=torch.from_numpy(affine))
+
     def restore(self, scores: Tensor, like: MetaTensor, transforms: mt.Compose) -> Tensor:
         """Brings scores [K, ...] of a prepared image back to the voxels of its file.
 

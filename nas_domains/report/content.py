@@ -58,6 +58,11 @@ class Row:
         return mean([r.detail.get("validation", {}).get(metric) for r in self.tests])
 
     @property
+    def epochs(self) -> float | None:
+        """Mean epochs of a training."""
+        return mean([r.fidelity.get("epochs") for r in self.tests])
+
+    @property
     def seconds(self) -> float | None:
         """Mean seconds of a training."""
         return mean([r.detail.get("train_seconds") for r in self.tests])

@@ -84,7 +84,7 @@ def comparison(content: Content) -> dict[str, Any] | None:
     if baseline:
         last = max(i for i, row in enumerate(rows) if row.kind == "random")
         first = _spread(goal, baseline.get("mean"), baseline.get("std"))
-        blanks = [Markup("")] * (len(metrics) + len(costs) + 1)
+        blanks = [Markup("")] * (len(metrics) + len(costs) + 2)
         found.insert(
             last + 1,
             {"name": f"mean of {baseline['n']} random", "kind": "mean", "cells": [first, *blanks]},
@@ -92,7 +92,8 @@ def comparison(content: Content) -> dict[str, Any] | None:
     seeds = max((len(row.tests) for row in rows), default=1)
     heads = [header(m) for m in metrics]
     heads.append(f"validation {header(goal)}")
-    heads += [header(m, sizes.get(m, "")) for m in costs] + [header("seconds")]
+    heads += [header(m, sizes.get(m, "")) for m in costs]
+    heads += [header(m) for m in ("epochs", "seconds")]
     return {
         "heads": heads,
         "rows": found,
@@ -110,7 +111,7 @@ def _line(
     cells = [_spread(m, row.metrics.get(m), row.spread(m) if m == goal else None) for m in metrics]
     cells.append(datum(goal, row.validation(goal)))
     cells += [datum(m, row.metrics.get(m), sizes.get(m, "")) for m in costs]
-    cells.append(datum("seconds", row.seconds))
+    cells += [datum("epochs", row.epochs), datum("seconds", row.seconds)]
     return {"name": row.label, "kind": row.kind, "cells": cells}
 
 

@@ -108,9 +108,12 @@ def _plan(plan: dict[str, Any]) -> str:
         return "not made yet"
     parts = []
     for stage, name in (("search", "search"), ("train", "each full training")):
-        counts = plan.get(stage) or {}
+        counts = dict(plan.get(stage) or {})
+        rows = counts.pop("rows", {})
         if counts:
-            parts.append(f"{name} {', '.join(f'{unit}={n}' for unit, n in counts.items())}")
+            said = ", ".join(f"{unit}={n}" for unit, n in counts.items())
+            own = ", ".join(f"{row} {n:g}" for row, n in rows.items())
+            parts.append(f"{name} {said}" + (f" (epochs: {own})" if own else ""))
     return "; ".join(parts)
 
 

@@ -76,7 +76,7 @@ def number(metric: str, value: Any, size: str = "") -> str:
         return significant(value / SIZES[size])
     if metric == "seconds":
         return f"{value:.1f}"
-    return significant(value) if metric in UNITS else f"{value:.4f}"
+    return significant(value) if metric in (*UNITS, "epochs") else f"{value:.4f}"
 
 
 def significant(value: float) -> str:

@@ -19,13 +19,15 @@ from ..core.space import SearchSpace
 from ..evaluation.context import Context
 from ..evaluation.fidelity import reduced
 from ..evaluation.score import costs
-from ..evaluation.timing import seconds_per_epoch
+from ..evaluation.timing import epoch_time
 from .base import Plan, Strategy
 from .pruner import EpochPruner
 from .study import Proposal, RunStudy, forget, quiet_optuna
 from .trials import TrainEvaluator
 from .workers import Job, search_with_workers
 
+TRIALS = 16
+"""Trials that a time holds at least, though each then trains for fewer epochs."""
 REFUSED = 20
 """Networks for each trial that may break a measured limit before the search ends."""
 
@@ -71,15 +73,15 @@ class BlackBox(Strategy):
     def plan(self, context: Context, budget: Budget) -> Plan:
         """Trials for a time, or ``trials=N`` (and ``epochs=N`` a trial); see the base.
 
-        With a time, a trial has up to a third of the recipe's epochs, fewer where less than eight
-        trials would fit; where trials are stopped early, that is what the longest have.
+        With a time, a trial has up to a third of the recipe's epochs, fewer where less than
+        :data:`TRIALS` would fit; where trials are stopped early, that is what the longest have.
         """
         counts = budget.only(*self.units)
         usual = max(1, context.task.recipe.epochs // 3)
         if budget.seconds is None:
             return {"trials": counts.get("trials", 10), "epochs": counts.get("epochs", usual)}
         epoch, setup = self._seconds(context, budget.seconds)
-        epochs = int(min(usual, max(1.0, (budget.seconds / 8 - setup) / epoch)))
+        epochs = int(min(usual, max(1.0, (budget.seconds / TRIALS - setup) / epoch)))
         spent = self.pruner(epochs).mean_cost() if self.pruner else float(epochs)
         each = (spent * epoch + setup) / context.workers
         return {"trials": budget.fit(each), "epochs": epochs}
@@ -97,7 +99,7 @@ class BlackBox(Strategy):
             setups.append(time.perf_counter() - began)
             if cheap is not context:
                 network = context.space.build(architecture, cheap.task.input_shape, task.outputs)
-            epochs.append(seconds_per_epoch(network, cheap, 0.01 * budget))
+            epochs.append(epoch_time(network, cheap, 0.01 * budget).seconds)
         return float(np.mean(epochs)), float(np.mean(setups))
 
     def search(self, context: Context, plan: Plan) -> None:

@@ -12,9 +12,12 @@ import torch
 import nas_domains as nd
 from nas_domains.cli import main
 from nas_domains.core.errors import UsageError
+from nas_domains.core.progress import Reporter
+from nas_domains.evaluation.score import evaluate, evaluate_test
 from nas_domains.evaluation.train import fresh, train
 from nas_domains.export.formats import TOLERANCE, export
 from nas_domains.export.predict import predict
+from nas_domains.medical.masks import write_masks
 from tests.conftest import SHARED, needs_shared
 from tests.make import make_context, stopped_after
 from tests.medical.make import write_folder
@@ -34,6 +37,7 @@ def run(balls, tmp_path_factory):
         train_budget="epochs=2",
         randoms=1,
         recipe={"batch_size": 2},
+        task_options={"patches": 1},
         quiet=True,
     )
 
@@ -87,6 +91,33 @@ def test_a_mask_is_what_the_test_scored(run, balls, tmp_path):
         assert 2 * (a & b).sum() / (a.sum() + b.sum()) == pytest.approx(expected, abs=1e-6)
 
 
+def test_the_test_is_scored_in_the_voxels_of_the_files(tmp_path):
+    """Resampled, turned and cropped volumes count as a user sees them: as masks do."""
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[0, 1], affine[1, 2], affine[3, 3] = -1.5, 2.0, 1.0, 1.0
+    folder = write_folder(tmp_path / "data", 8, affine=affine)
+    task = nd.load_task(str(folder), spacing="1.3x1.3x1.3", patches=1)
+    space = nd.load_space(SPACE)
+    torch.manual_seed(0)
+    network = space.build(space.sample(1)[0], task.input_shape, task.outputs)
+    metrics, each = evaluate_test(network, make_context(tmp_path, space, task))
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in each["names"]:
+        shutil.copy(folder / "imagesTr" / f"{name}.nii.gz", images)
+    write_masks(network.eval(), str(images), task.preprocess, tmp_path / "masks", Reporter(True))
+    for name, found in zip(each["names"], each["dice"], strict=True):
+        mask, truth = (
+            np.asarray(nibabel.load(place / f"{name}.nii.gz").dataobj)
+            for place in (tmp_path / "masks", folder / "labelsTr")
+        )
+        for number, dice in enumerate(found, 1):
+            a, b = mask == number, truth == number
+            assert 2 * (a & b).sum() / (a.sum() + b.sum()) == pytest.approx(dice, abs=1e-6)
+    prepared = evaluate(network, task.test, make_context(tmp_path, space, task))
+    assert prepared["dice"] != metrics["dice"] and prepared["loss"] == metrics["loss"]
+
+
 @pytest.mark.parametrize(
     ("source", "out", "said"),
     [
@@ -116,7 +147,7 @@ def test_a_space_that_does_not_fit_is_refused(balls, tmp_path, space):
 
 
 def test_a_training_that_was_stopped_ends_in_the_same_bits(balls, tmp_path):
-    task = nd.load_task(str(balls)).with_recipe(batch_size=3)
+    task = nd.load_task(str(balls), patches=1).with_recipe(batch_size=3)
     space = nd.load_space(SPACE)
     weights = []
     for place in ("whole", "stopped"):
@@ -157,6 +188,7 @@ def test_hippocampus_from_the_command_line(tmp_path, monkeypatch, capsys):
     asked = ["search", "--domain", "medical", "--data", str(data), "--out", str(out), "--quiet"]
     asked += ["--budget", "trials=1,epochs=1", "--train-budget", "epochs=1", "--no-validate"]
     asked += ["--space", SPACE, "--strategy", "random", "--option", "skip_bad=yes"]
+    asked += ["--option", "patches=1"]
     monkeypatch.setattr(sys, "argv", ["nas-domains", *asked])
     with pytest.raises(SystemExit) as stop:
         main()

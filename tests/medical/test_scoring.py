@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 from torch import nn
 
 from nas_domains.core.errors import UsageError
-from nas_domains.medical.scoring import HD95, Dice, DiceCE, WholeVolume, padded
+from nas_domains.medical.scoring import AT_ONCE, HD95, Dice, DiceCE, WholeVolume, padded
 
 
 def scores(y, classes=3):
@@ -53,9 +54,22 @@ def test_distance_counts_millimetres_and_misses():
     metric = HD95(2, (2.0, 1.0, 1.0))
     metric.update(scores(moved, 2), truth)
     assert metric.compute() == pytest.approx(6.0)
+    # Classes that know their affine bring their own spacing.
+    own = HD95(2, (1.0, 1.0, 1.0))
+    own.update(
+        scores(moved, 2), MetaTensor(truth, affine=torch.diag(torch.tensor([-2.0, 1, 1, 1])))
+    )
+    assert own.compute() == pytest.approx(6.0)
     metric = HD95(2, (2.0, 1.0, 1.0))
     metric.update(scores(torch.zeros_like(truth), 2), truth)
     assert metric.compute() == pytest.approx(math.hypot(24, 12, 12))
+
+
+def test_nothing_is_said_of_empty_masks(recwarn):
+    y = torch.zeros(1, 6, 6, 6, dtype=torch.long)
+    for predicted, truth in ((y, y), (y, y + 1), (y + 1, y)):
+        HD95(3, (1, 1, 1)).update(scores(predicted), truth)
+    assert not recwarn.list, [str(w.message) for w in recwarn]
 
 
 def test_loss_is_dice_plus_cross_entropy():
@@ -105,7 +119,8 @@ def test_passes_are_the_windows_that_are_run():
         calls.clear()
         infer = WholeVolume((16, 16, 16), 0)
         infer(Counting(), torch.zeros(1, 1, *sides))
-        assert infer.passes(sides) == len(calls), sides
+        assert infer.passes(sides) == sum(shape[0] for shape in calls), sides
+        assert sum(math.prod(shape) for shape in calls[:1]) <= AT_ONCE
     assert WholeVolume((16, 16, 16), 10**9).passes((99, 9, 9)) == 1
     assert [padded(n) for n in (1, 8, 9)] == [8, 8, 16]
 

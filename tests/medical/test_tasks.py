@@ -10,13 +10,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas_domains.core.errors import UsageError
+from nas_domains.core.evaluate import Fidelity
 from nas_domains.core.task import load_task
 from nas_domains.data.decathlon import Case
 from nas_domains.data.rule import SplitRule
+from nas_domains.evaluation.fidelity import reduced
+from nas_domains.evaluation.halves import search_halves
+from nas_domains.evaluation.score import evaluate
+from nas_domains.evaluation.stream import Stream
+from nas_domains.evaluation.train import augmented
 from nas_domains.medical.cases import divide
-from nas_domains.medical.fingerprint import BATCH_VOXELS, PATCH_VOXELS, batch_of, patch_of
+from nas_domains.medical.fingerprint import (
+    BATCH_VOXELS,
+    PATCH_VOXELS,
+    SCORING,
+    batch_of,
+    patch_of,
+    patches_of,
+)
+from nas_domains.medical.spaces import unet
 from tests.conftest import SHARED, needs_shared
 from tests.data.make import write_npz
+from tests.make import make_context
 from tests.medical.make import write_folder
 
 
@@ -140,6 +155,67 @@ def test_few_labels_leave_validation_and_test_alone():
     assert len(few.train) == round(len(whole.train) / 4) and set(few.train) < set(whole.train)
     assert (few.val, few.test) == (whole.val, whole.test)
     assert any("labelled=0.25" in note for note in few.notes)
+
+
+PATIENTS = [Case(f"p{i % 7}_{i:02}", "image", "label", patient=f"p{i % 7}") for i in range(30)]
+
+
+@pytest.mark.parametrize("fold", [None, (1, 4), (4, 4)])
+@pytest.mark.parametrize("labelled", [1.0, 0.5])
+@pytest.mark.parametrize("given", [0, 3])
+def test_no_patient_is_on_both_sides(fold, labelled, given):
+    last = [Case(f"q{i}", "image", "label", patient="q") for i in range(given)]
+    options = {"rule": SplitRule(), "fold": fold, "labelled": labelled, "seed": 0}
+    divided = divide("x", PATIENTS, last, **options)
+    owners = [{case.patient for case in split} for split in divided.splits.values()]
+    assert all(owners) and not any(a & b for a, b in itertools.combinations(owners, 2))
+    assert any(f"{7 + (given > 0)} patients" in note for note in divided.notes)
+    kept = {case for split in divided.splits.values() for case in split}
+    for owner in owners[0]:
+        assert kept >= {case for case in PATIENTS if case.patient == owner}
+
+
+def test_patients_are_found_in_names(balls, tmp_path):
+    task = load_task(str(balls), patient=r"ball_\d(\d)")
+    assert [case.patient for case in task.test.cases] == [name[-1] for name in task.test.names]
+    by_split = [set(split.groups) for split in (task.train, task.val, task.test)]
+    assert not by_split[0] & by_split[1] and not (by_split[0] | by_split[1]) & by_split[2]
+    first, second = search_halves(make_context(tmp_path, unet(), task))
+    owners = [{task.train.groups[i] for i in half} for half in (first, second)]
+    assert all(owners) and not owners[0] & owners[1]
+    assert load_task(str(balls)).train.groups is None
+
+
+def test_an_epoch_takes_several_patches_of_a_case(task, balls):
+    assert task.train.repeats == patches_of(8, (16, 16, 16), 2, 24**3) > 1
+    stream = Stream(load_task(str(balls), patches=3).train, 4, seed=0)
+    assert stream.steps_per_epoch == 3 * len(task.train) // 4
+    seen = [i for step in range(stream.steps_per_epoch) for i in stream.at(step)]
+    assert sorted(seen) == sorted(3 * list(range(len(task.train))))
+    assert "3 of each case" in load_task(str(balls), patches=3).notes[-1]
+
+
+@given(st.integers(1, 500), st.integers(1, 200), st.integers(1, 10**7))
+def test_scoring_is_a_small_share_of_an_epoch(cases, scored, voxels):
+    patches = patches_of(cases, (32, 48, 32), scored, voxels)
+    trained, shown = patches * cases * 32 * 48 * 32, scored * voxels
+    assert 1 <= patches <= 16 and (patches == 16 or trained >= SCORING * shown)
+
+
+def test_trials_on_less_data_at_a_lower_resolution(task, tmp_path):
+    context = make_context(tmp_path, unet(channels="4-6", depths="2"), task)
+    cheap = reduced(context, Fidelity(1, data=0.5, resolution=0.5))
+    assert cheap.task.input_shape == (1, 12, 12, 12)
+    assert cheap.task.train.repeats == task.train.repeats
+    stream = Stream(cheap.task.train, 2, seed=0)
+    x, y = augmented(cheap, stream, 0, "order")
+    assert x.shape == (2, 1, 8, 8, 8) and y.shape == (2, 8, 8, 8)
+    again, _ = augmented(cheap, stream, 0, "order")
+    assert torch.equal(x, again)
+    sides = [side // 2 for side in task.val[0][0].shape[1:]]
+    assert list(cheap.task.val[0][0].shape[1:]) == pytest.approx(sides, abs=1)
+    network = context.space.build(context.space.sample(1)[0], cheap.task.input_shape, 3)
+    assert 0 <= evaluate(network, cheap.task.val, cheap)["dice"] <= 1
 
 
 def test_a_labelled_test_is_used_as_given():

@@ -41,7 +41,7 @@ def test_numbers_are_those_of_the_result_of_a_real_search(searched):
         assert values[5:8] == [metrics[m] for m in ("params", "macs", "latency_ms")]
         test = searched.history.find(f"test/{name.replace(' ', '/')}/0", 0)
         assert values[4] == test.detail["validation"]["accuracy"]
-        assert values[8] == test.detail["train_seconds"]
+        assert values[8:10] == [test.fidelity["epochs"], test.detail["train_seconds"]]
     assert f"{100 * rows['winner']['accuracy']:.2f} %" in read.text
     assert read.sections == ["comparison", "architecture", "search", "training", "weights", "cost"]
 
