@@ -56,10 +56,6 @@ class ModelSupernet(RelaxedSupernet):
         """The shared weights of the model that are trained."""
         return [p for p in self.body.parameters() if p.requires_grad]
 
-    def mixed_operations(self) -> list[nn.Module]:
-        """The edges of its cells, of which a model has none."""
-        return []
-
     def decode(self) -> Architecture:
         """The architecture that the present weights speak for, by the rule of its space."""
         return self.space.decode(self.strengths())

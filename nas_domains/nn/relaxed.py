@@ -1,6 +1,6 @@
 """What all supernets with architecture parameters share: rows of parameters, relaxed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -73,6 +73,10 @@ class RelaxedSupernet(nn.Module):
     def architecture_parameters(self) -> list[nn.Parameter]:
         """The parameters that a gradient strategy turns into an architecture."""
         return list(self.alphas.values())
+
+    def mixed_operations(self) -> Sequence[nn.Module]:
+        """The edges of its cells; none where it has no cells of edges."""
+        return []
 
     def strengths(self) -> dict[str, Tensor]:
         """The expected weights of each kind as one detached tensor [rows, K] on the CPU."""

@@ -56,8 +56,9 @@ def test_its_strategy_is_taken_by_itself_and_refuses_other_spaces(tmp_path):
         strategies.get("dints").check(small(), parse_objectives((), ["accuracy"]))
 
 
-WORKING = ("darts", "darts-2nd", "gdas", "drnas", "beta-darts", "sdarts", "proxyless", "spos")
-REFUSED = ("pc-darts", "darts-minus", "darts-pt", "darts-plus", "robust", "drnas-progressive")
+WORKING = ("darts", "darts-2nd", "gdas", "drnas", "beta-darts", "sdarts", "proxyless", "robust")
+WORKING += ("spos",)
+REFUSED = ("pc-darts", "darts-minus", "darts-pt", "darts-plus", "drnas-progressive")
 
 
 @pytest.mark.parametrize("name", WORKING)
@@ -65,7 +66,8 @@ def test_strategies_of_other_spaces_search_it_too(name, tmp_path):
     context = small_context(tmp_path, load_space(SPACES[2]), task())
     strategy = strategies.get(name)
     strategy.check(context.space, context.objectives)
-    budget = "epochs=1,trials=2" if name == "spos" else "steps=2"
+    budgets = {"spos": "epochs=1,trials=2", "robust": "steps=2,trials=3"}
+    budget = budgets.get(name, "steps=2")
     strategy.search(context, strategy.plan(context, Budget.parse(budget)))
     record = strategy.choose(context, context.history.of("search"))
     architecture = context.space.architecture(record.architecture)

@@ -37,21 +37,21 @@ def test_counts_are_in_deviations_of_the_draws() -> None:
     draws = [_record(1, 2.0, 5.0, drawn=True), _record(2, 1.0, 9.0, drawn=True)]
     tried = [*draws, _record(3, 0.5, 11.0)]
     # Draws: losses 1.5 +- 0.5, expressivities 7 +- 2.
-    assert standing(tried, tried) == pytest.approx([-1 - 2, 1 + 2, 2 + 4])
+    assert standing(tried, tried) == pytest.approx([-2 - 2, 2 + 2, 4 + 4])
     assert standing([], tried) == [] and standing(tried[:1], tried[:1]) == [0.0]
     # Of equals the larger one, in the unit of the draws too.
     sizes = [_record(i, 1.0, 1.0, drawn=True, macs=math.expm1(i)) for i in (2, 4)]
     assert standing(sizes, sizes) == pytest.approx([-1, 1])
     # Longer trainings have lower losses: they compare with each other, in the same unit.
     finals = [_record(4, 0.2, 7.0, steps=40), _record(5, 0.6, 7.0, steps=40)]
-    assert standing(finals, tried) == pytest.approx([0.4, -0.4])
+    assert standing(finals, tried) == pytest.approx([0.8, -0.8])
 
 
 def test_one_count_cannot_make_up_for_any_failure_on_the_other() -> None:
     draws = [_record(i, 2.0 + 0.01 * i, 5.0 + i, drawn=True) for i in range(6)]
     tried = [*draws, _record(6, 1e9, 1e6), _record(7, 1.9, 12.0)]
     marks = standing(tried, tried)
-    assert marks[6] == 4.0 < marks[7], "no count is better, or worse, than four deviations"
+    assert marks[6] == 0.0 < marks[7], "no count is better, or worse, than four deviations"
 
 
 def test_a_draw_that_diverges_does_not_stretch_the_scale() -> None:
