@@ -51,29 +51,45 @@ def run_seed(runs: Path, seed: int, options: list[str]) -> Path:
     return out
 
 
-def read_run(out: Path) -> dict[str, Any]:
-    """What the table needs of a run: its result, and which test sentences each row got right."""
+def tests_of(out: Path) -> dict[str, Any]:
+    """Row -> the record of its test, of a run."""
     from nas_domains.core.history import History
+
+    return {
+        record.stage.removeprefix("test/").rpartition("/")[0]: record
+        for record in History(out / "history.jsonl")
+        if record.stage.startswith("test/")
+    }
+
+
+def task_of(out: Path) -> Any:
+    """The task of a run."""
     from nas_domains.core.run import Run
     from nas_domains.core.task import load_task
 
-    run = Run.open(out)
-    task = load_task(run.config["task"], **run.config["task_options"])
-    history = History(out / "history.jsonl")
+    config = Run.open(out).config
+    return load_task(config["task"], **config["task_options"])
+
+
+def answers(out: Path, task: Any) -> dict[str, list[int]]:
+    """Row -> 1 for each test text that it got right, else 0."""
     labels = [int(task.test[i][1]) for i in range(len(task.test))]
-    right: dict[str, list[int]] = {}
-    spent = 0.0
-    for record in history:
-        if record.stage.startswith("test/"):
-            name = record.stage.removeprefix("test/").rpartition("/")[0]
-            pairs = zip(record.detail["predicted"], labels, strict=True)
-            right[name] = [int(p == y) for p, y in pairs]
-            if name == "winner":
-                spent = record.seconds + record.detail["train_seconds"]
-    result = run.result
+    return {
+        name: [int(p == y) for p, y in zip(record.detail["predicted"], labels, strict=True)]
+        for name, record in tests_of(out).items()
+    }
+
+
+def read_run(out: Path) -> dict[str, Any]:
+    """What the table needs of a run: its result, and which test sentences each row got right."""
+    from nas_domains.core.run import Run
+
+    task, result = task_of(out), Run.open(out).result
+    winner = tests_of(out)["winner"]
+    spent = winner.seconds + winner.detail["train_seconds"]
     return {
         "result": result,
-        "right": right,
+        "right": answers(out, task),
         "winner_seconds": result["prepare_seconds"] + result["search_seconds"] + spent,
         "latency_ms": time_rows(out, task, result),
     }

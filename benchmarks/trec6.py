@@ -19,27 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from breastmnist import code
-from sst2 import metrics_of, paired, run_seed
+from sst2 import answers, metrics_of, paired, run_seed, task_of
 
 HERE = Path(__file__).parent
 
 
 def read_run(out: Path) -> dict[str, Any]:
     """What the table needs of a run: its result, and which questions each row got right."""
-    from nas_domains.core.history import History
     from nas_domains.core.run import Run
-    from nas_domains.core.task import load_task
 
-    run = Run.open(out)
-    task = load_task(run.config["task"], **run.config["task_options"])
-    labels = [int(task.test[i][1]) for i in range(len(task.test))]
-    right: dict[str, list[int]] = {}
-    for record in History(out / "history.jsonl"):
-        if record.stage.startswith("test/"):
-            name = record.stage.removeprefix("test/").rpartition("/")[0]
-            pairs = zip(record.detail["predicted"], labels, strict=True)
-            right[name] = [int(p == y) for p, y in pairs]
-    return {"result": run.result, "right": right}
+    return {"result": Run.open(out).result, "right": answers(out, task_of(out))}
 
 
 def markdown(study: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """What a domain gives to the export that hands a network back to transformers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,3 +22,14 @@ class HandBack:
     loader: Any
     beside: Callable[[Path], None]
     difference: Callable[[Any], float]
+
+
+def labels_of(classes: Sequence[str], outputs: int) -> dict[str, Any]:
+    """The fields of a configuration of transformers that name the classes.
+
+    Args:
+        classes: Their names; numbers where there are none.
+        outputs: Size of the network's output.
+    """
+    names = list(classes) or [str(i) for i in range(outputs)]
+    return {"id2label": dict(enumerate(names)), "label2id": {n: i for i, n in enumerate(names)}}

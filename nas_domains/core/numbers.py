@@ -1,4 +1,4 @@
-"""Sizes of spaces that are several numbers, written as ``16-24-40``."""
+"""Numbers that a user names: sizes of spaces, several written as ``16-24-40``, and options."""
 
 import math
 from collections.abc import Sequence
@@ -76,3 +76,39 @@ def odd(space: str, name: str, kernels: Sequence[int]) -> None:
     even = [kernel for kernel in kernels if kernel % 2 == 0]
     if even:
         raise UsageError(f"{name}={even[0]} of the space {space!r} has no centre: make it odd.")
+
+
+def share_below_one(space: str, name: str, given: object) -> float:
+    """A share from 0 to below 1, such as a dropout.
+
+    Args:
+        space: The name of the space, for errors.
+        name: The name of the argument.
+        given: What the user gave.
+
+    Raises:
+        UsageError: Anything else.
+    """
+    number = given if isinstance(given, int | float) and not isinstance(given, bool) else math.nan
+    if not 0 <= number < 1:
+        raise UsageError(
+            f"{name}={given!r} of the space {space!r} must be a number from 0 to below 1."
+        )
+    return float(number)
+
+
+def whole_from(name: str, given: object, least: int) -> int:
+    """A whole number that a user gave for an option of a task.
+
+    Args:
+        name: The name of the option.
+        given: What the user gave.
+        least: The least that it may be, 0 or more.
+
+    Raises:
+        UsageError: Anything else.
+    """
+    text = str(given)
+    if not (text.isascii() and text.isdigit()) or int(text) < least:
+        raise UsageError(f"{name}={given!r} must be a whole number from {least} on.")
+    return int(text)

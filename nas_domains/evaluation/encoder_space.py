@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..core.architecture import Architecture, Option
 from ..core.errors import UsageError
 from ..core.limit import CostTable
+from ..core.numbers import Numbers
 from ..core.pretrained import PretrainedSpace
 from ..core.space import Choice
 from ..hardware.cost import count_params, macs_of
@@ -24,9 +25,6 @@ from ..nn.encoder import (
     LayerSize,
 )
 from .pretrained import prepare_encoder
-
-Numbers = str | float | Sequence[float]
-"""One number, several, or a text of several such as "0.5-1"."""
 
 
 class Checkpoint(Protocol):

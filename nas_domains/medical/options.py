@@ -21,30 +21,6 @@ def check_known(task: str, known: Sequence[str], given: Collection[str]) -> None
             )
 
 
-def whole_number(name: str, given: object) -> int:
-    """A whole number from 0 on.
-
-    Raises:
-        UsageError: Anything else.
-    """
-    text = str(given)
-    if not (text.isascii() and text.isdigit()):
-        raise UsageError(f"{name}={given!r} must be a whole number from 0 on.")
-    return int(text)
-
-
-def above_zero(name: str, given: object) -> int:
-    """A whole number from 1 on.
-
-    Raises:
-        UsageError: Anything else.
-    """
-    number = whole_number(name, given)
-    if number < 1:
-        raise UsageError(f"{name}={given!r} must be a whole number from 1 on.")
-    return number
-
-
 def yes(name: str, given: object) -> bool:
     """Whether an option says yes.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import UsageError
+from ..core.numbers import whole_from
 from ..core.task import Recipe, Task
 from ..data.decathlon import Case, Decathlon, read_decathlon
 from ..data.rule import SplitRule
@@ -23,14 +24,12 @@ from .fingerprint import (
     whole_sides,
 )
 from .options import (
-    above_zero,
     folds_of,
     patient_of,
     pattern_of,
     share_of,
     sides_of,
     spacing_of,
-    whole_number,
     yes,
 )
 from .pictures import draw_cases
@@ -45,14 +44,16 @@ RECIPE = Recipe(batch_size=4, optimizer="adamw", lr=3e-3, weight_decay=1e-2, war
 
 def segmentation(source: str, options: Mapping[str, Any]) -> Task:
     """Reads a segmentation task; see :meth:`nas_domains.medical.tasks.Segmentation.load`."""
-    seed = whole_number("seed", options.get("seed", 0))
+    seed = whole_from("seed", options.get("seed", 0), 0)
     augment = parse_augment(options.get("augment", AUGMENT))
     skip = yes("skip_bad", options.get("skip_bad", "no"))
     rule, fold = SplitRule.parse(options.get("split")), folds_of(options.get("fold"))
     labelled = share_of("labelled", options.get("labelled", 1))
     patch = None if options.get("patch") is None else sides_of("patch", options["patch"])
     asked = None if options.get("spacing") is None else spacing_of(options["spacing"])
-    patches = None if options.get("patches") is None else above_zero("patches", options["patches"])
+    patches = None
+    if options.get("patches") is not None:
+        patches = whole_from("patches", options["patches"], 1)
     pattern = pattern_of(options.get("patient"))
     about = read_decathlon(source)
     if pattern is not None:

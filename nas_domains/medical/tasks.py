@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from ..core.errors import UsageError
 from ..core.metrics import classification_metrics
+from ..core.numbers import whole_from
 from ..core.progress import Reporter
 from ..core.task import Recipe, Split, Task
 from ..data.augment import parse_augment
@@ -21,7 +22,7 @@ from ..data.decathlon import is_decathlon
 from ..data.inputs import image_preprocess, read_inputs
 from ..data.npz import holds_volumes, read_npz
 from ..data.rule import SplitRule
-from .options import check_known, whole_number
+from .options import check_known
 
 
 class Segmentation:
@@ -113,7 +114,7 @@ class MedMnist:
         """
         check_known("medmnist", self.options, options)
         rule = SplitRule.parse(options.get("split"))
-        seed = whole_number("seed", options.get("seed", 0))
+        seed = whole_from("seed", options.get("seed", 0), 0)
         volumes = holds_volumes(source)
         if volumes and options.get("augment") not in (None, "none"):
             raise UsageError("Volumes of an .npz file are not augmented: leave augment out.")

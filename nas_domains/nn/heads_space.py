@@ -113,54 +113,33 @@ def makers(config: Mapping[str, Any]) -> dict[str, Maker]:
     return {name: OPERATORS[name] for name in config["operators"]}
 
 
-class Sizes:
-    """Checks the sizes that a user names.
+def operators_of(space: str, given: str | Sequence[str]) -> list[str]:
+    """Reads the ``operators`` that a user names, the costliest first.
 
     Args:
-        space: Name of the space, for what errors say.
+        space: Name of the space, for errors.
+        given: Their names, or a text of several such as "softmax-none".
+
+    Raises:
+        UsageError: One that is not known or named twice, or ``none`` alone.
     """
+    names = given.split("-") if isinstance(given, str) else list(given)
+    known = list(OPERATORS)
+    if set(names) - set(known) or len(set(names)) < len(names) or set(names) <= {"none"}:
+        raise UsageError(
+            f"operators={given!r} of the space {space!r} must be some of {'-'.join(known)}, none "
+            "twice and not none alone."
+        )
+    return [name for name in known if name in names]
 
-    def __init__(self, space: str) -> None:
-        self.space = space
 
-    def wrong(self, name: str, given: object, wanted: str) -> UsageError:
-        """The error of a size."""
-        return UsageError(f"{name}={given!r} of the space {self.space!r} must be {wanted}.")
+def divided(space: str, width: int, heads: int) -> None:
+    """Refuses heads that do not divide the width.
 
-    def whole(self, name: str, given: object, least: int = 1) -> int:
-        """A whole number.
-
-        Raises:
-            UsageError: It is none, or too small.
-        """
-        if isinstance(given, bool) or not isinstance(given, int) or given < least:
-            raise self.wrong(name, given, f"a whole number from {least} on")
-        return given
-
-    def share(self, name: str, given: object) -> float:
-        """A number from 0 to below 1; errors as :meth:`whole`."""
-        good = isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given < 1
-        if not good:
-            raise self.wrong(name, given, "a number from 0 to below 1")
-        assert isinstance(given, int | float)
-        return float(given)
-
-    def feeds(self, given: object) -> list[int]:
-        """Widths, ascending; errors as :meth:`whole`."""
-        parts = given.split("-") if isinstance(given, str) else given
-        texts = [str(part) for part in (parts if isinstance(parts, Sequence) else [parts])]
-        whole = all(text.isascii() and text.isdigit() and int(text) > 0 for text in texts)
-        if not texts or not whole or len({int(text) for text in texts}) < len(texts):
-            raise self.wrong(
-                "feeds", given, "whole numbers above 0, none twice, such as 64-128"
-            )
-        return sorted(int(text) for text in texts)
-
-    def operators(self, given: str | Sequence[str]) -> list[str]:
-        """Names of operators, the costliest first; errors as :meth:`whole`."""
-        names = given.split("-") if isinstance(given, str) else list(given)
-        known = list(OPERATORS)
-        if set(names) - set(known) or len(set(names)) < len(names) or set(names) <= {"none"}:
-            every = "-".join(known)
-            raise self.wrong("operators", given, f"some of {every}, none twice and not none alone")
-        return [name for name in known if name in names]
+    Raises:
+        UsageError: Such heads.
+    """
+    if width % heads:
+        raise UsageError(
+            f"heads={heads!r} of the space {space!r} must be a divisor of the width {width}."
+        )

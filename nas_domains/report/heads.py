@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from ..core.history import PREPARE
 from .content import Content
-from .svg import drawing, element, markup
+from .svg import box, drawing, element, markup
 
 SIDE, GAP, LEFT, TOP, BAR = 22.0, 3.0, 70.0, 24.0, 160.0
 LEAST = 0.25
@@ -49,9 +49,9 @@ def heads_panel(content: Content) -> Markup | None:
         kept, inside = int(architecture[f"layer{i}.heads"]), int(architecture[f"layer{i}.width"])
         _squares(root, y, kept, most["heads"], scores.get(f"layer{i}", []), top)
         share = inside / most["width"]
-        _box(root, bars, y, BAR, "none-1", 0.15, "")
+        box(root, bars, y, BAR, SIDE, "none-1", 0.15, "")
         if inside:
-            _box(root, bars, y, BAR * share, "conv-3", 0.9, "")
+            box(root, bars, y, BAR * share, SIDE, "conv-3", 0.9, "")
         element(root, "text", f"{inside:,}", x=bars + BAR + 8, y=y + 15)
     return markup(root)
 
@@ -65,23 +65,8 @@ def _squares(
         said = f"importance {scores[head]:.2g}" if known else ""
         cls = "conv-1" if head < kept else "none-1"
         x = LEFT + head * (SIDE + GAP)
-        _box(root, x, y, SIDE, cls, shade if head < kept else 0.15, said)
+        box(root, x, y, SIDE, SIDE, cls, shade if head < kept else 0.15, said)
 
-
-def _box(root: Any, x: float, y: float, width: float, cls: str, shade: float, said: str) -> None:
-    made = element(
-        root,
-        "rect",
-        x=x,
-        y=y,
-        width=width,
-        height=SIDE,
-        rx=3,
-        cls=cls,
-        style=f"fill: var(--c); fill-opacity: {shade:.2f}; stroke: var(--c)",
-    )
-    if said:
-        element(made, "title", said)
 
 
 def _said(architecture: Mapping[str, Any], layers: Sequence[int]) -> str:

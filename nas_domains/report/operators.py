@@ -9,11 +9,11 @@ from markupsafe import Markup
 from ..core.space import SearchSpace
 from .content import Content
 from .palette import colours
-from .svg import drawing, element, markup
+from .svg import box, drawing, element, markup
 
 WIDE, HIGH, GAP, LEFT, TOP, BAR = 58.0, 24.0, 3.0, 64.0, 24.0, 120.0
-LEAST = 0.15
-"""Opacity of an operator of no weight, where one that has all of it has 1."""
+LEAST, MOST = 0.09, 0.6
+"""Opacity of an operator of no weight, and of one that has all of it: words stand on it."""
 
 _HEAD, _FEED = re.compile(r"(.*layer\d+)\.head(\d+)$"), re.compile(r"(.*layer\d+)\.feed$")
 
@@ -53,9 +53,9 @@ def operators_panel(content: Content) -> Markup | None:
                 x = LEFT + (int(number) - 1) * (WIDE + GAP)
                 operator = str(architecture[name])
                 share = weights.get(name, {}).get(operator)
-                shade = 0.85 if share is None else LEAST + (1 - LEAST) * share
+                shade = 0.5 if share is None else LEAST + (MOST - LEAST) * share
                 told = "" if share is None else f", weight {share:.2f}"
-                _box(root, x, y, WIDE, palette[operator], shade, f"{name}: {operator}{told}")
+                box(root, x, y, WIDE, HIGH, palette[operator], shade, f"{name}: {operator}{told}")
                 element(
                     root, "text", operator, x=x + WIDE / 2, y=y + 16, text_anchor="middle"
                 )
@@ -63,8 +63,8 @@ def operators_panel(content: Content) -> Markup | None:
         if feed in options:
             most = max(int(option) for option in options[feed])
             share = int(architecture[feed]) / most
-            _box(root, bars, y, BAR, "none-1", LEAST, "")
-            _box(root, bars, y, BAR * share, "conv-3", 0.9, f"{feed}: {architecture[feed]}")
+            box(root, bars, y, BAR, HIGH, "none-1", LEAST, "")
+            box(root, bars, y, BAR * share, HIGH, "conv-3", MOST, f"{feed}: {architecture[feed]}")
             element(root, "text", f"{architecture[feed]}", x=bars + BAR + 8, y=y + 16)
     _counts(root, architecture, list(heads), names, height - 8)
     return markup(root)
@@ -95,19 +95,3 @@ def _counts(
     chosen = [str(architecture[name]) for name in heads]
     text = ", ".join(f"{name} {chosen.count(name)}" for name in names if name in chosen)
     element(root, "text", f"{len(chosen)} heads: {text}", x=LEFT, y=y)
-
-
-def _box(root: Any, x: float, y: float, width: float, cls: str, shade: float, said: str) -> None:
-    made = element(
-        root,
-        "rect",
-        x=x,
-        y=y,
-        width=width,
-        height=HIGH,
-        rx=3,
-        cls=cls,
-        style=f"fill: var(--c); fill-opacity: {0.6 * shade:.2f}; stroke: var(--c)",
-    )
-    if said:
-        element(made, "title", said)

@@ -58,6 +58,43 @@ def markup(root: Element) -> Markup:
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
+def box(
+    root: Element,
+    x: float,
+    y: float,
+    width: float,
+    height: float,
+    cls: str,
+    shade: float,
+    said: str,
+) -> None:
+    """A rounded box in the colour of a class, the darker the larger the shade, 0 to 1.
+
+    Args:
+        root: Where it is added.
+        x: Its left side.
+        y: Its upper side.
+        width: Of the box.
+        height: Of the box.
+        cls: Class whose colour it has.
+        shade: Opacity of what is inside.
+        said: What a reader sees who points at it; nothing where empty.
+    """
+    made = element(
+        root,
+        "rect",
+        x=x,
+        y=y,
+        width=width,
+        height=height,
+        rx=3,
+        cls=cls,
+        style=f"fill: var(--c); fill-opacity: {shade:.2f}; stroke: var(--c)",
+    )
+    if said:
+        element(made, "title", said)
+
+
 def path(points: Sequence[Point]) -> str:
     """A line through the points."""
     return "M" + "L".join(f"{x:.2f},{y:.2f}" for x, y in points)

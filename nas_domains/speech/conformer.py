@@ -8,12 +8,13 @@ from torch import nn
 
 from ..core.errors import UsageError
 from ..core.limit import CostTable
+from ..core.numbers import Numbers, odd, one_of, options_of, share_below_one
 from ..hardware.cost import count_params, macs_of
 from ..hardware.heads_cost import heads_tables
 from ..nn.conformer import Conformer, ConvolutionBlock, conformer_network, halved
 from ..nn.encoder import EncoderSpec
 from ..nn.head_network import part_blocks
-from ..nn.heads_space import HeadsSpace, Sizes, makers
+from ..nn.heads_space import HeadsSpace, divided, makers, operators_of
 from ..nn.model_choices import ModelChoices
 
 
@@ -115,7 +116,7 @@ def conformer(
     layers: int = 2,
     heads: int = 4,
     width: int = 32,
-    feeds: str | int | Sequence[int] = "32-64-128",
+    feeds: Numbers = "32-64-128",
     operators: str | Sequence[str] = "softmax-local-linear-conv-none",
     kernel: int = 9,
     channels: int = 8,
@@ -139,19 +140,17 @@ def conformer(
         UsageError: A size that is no number in range, heads that do not divide the width, an even
             kernel, or an operator that is not known.
     """
-    check = Sizes("conformer")
+    name = "conformer"
     config: dict[str, Any] = {
-        "layers": check.whole("layers", layers),
-        "heads": check.whole("heads", heads),
-        "width": check.whole("width", width),
-        "feeds": check.feeds(feeds),
-        "operators": check.operators(operators),
-        "kernel": check.whole("kernel", kernel),
-        "channels": check.whole("channels", channels),
-        "dropout": check.share("dropout", dropout),
+        "layers": one_of(name, "layers", layers),
+        "heads": one_of(name, "heads", heads),
+        "width": one_of(name, "width", width),
+        "feeds": options_of(name, "feeds", feeds),
+        "operators": operators_of(name, operators),
+        "kernel": one_of(name, "kernel", kernel),
+        "channels": one_of(name, "channels", channels),
+        "dropout": share_below_one(name, "dropout", dropout),
     }
-    if width % heads:
-        raise check.wrong("heads", heads, f"a divisor of the width {width}")
-    if kernel % 2 == 0:
-        raise check.wrong("kernel", kernel, "an odd number")
+    divided(name, config["width"], config["heads"])
+    odd(name, "kernel", [config["kernel"]])
     return Conformers(config)

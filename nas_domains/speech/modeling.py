@@ -15,6 +15,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
+from ..core.hand_back import labels_of
 from ..nn.elastic.attention import sizes_of
 from ..nn.encoder import EncoderSpec, LayerSize
 from .waves import WaveClassifier, WaveEncoder, WaveHead
@@ -122,14 +123,12 @@ def wrap(
 ) -> NasWaveForAudioClassification:
     """A model of transformers with a copy of a network's weights."""
     sizes = sizes_of(network.encoder.layers)
-    names = list(classes) or [str(i) for i in range(network.head.classifier.out_features)]
     config = NasWaveConfig(
         asdict(network.encoder.spec),
         dict(base),
         [size.heads for size in sizes],
         [size.width for size in sizes],
-        id2label=dict(enumerate(names)),
-        label2id={name: i for i, name in enumerate(names)},
+        **labels_of(classes, network.head.classifier.out_features),
         architectures=["NasWaveForAudioClassification"],
     )
     made = NasWaveForAudioClassification(config)

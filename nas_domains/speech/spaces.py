@@ -1,9 +1,11 @@
 """The space ``speech-transformer``: the heads and widths that a task needs of wav2vec 2.0."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..core.errors import UsageError
-from ..evaluation.encoder_space import EncoderSpace, Numbers, encoder_config
+from ..core.numbers import Numbers
+from ..evaluation.encoder_space import EncoderSpace, encoder_config
 from .checkpoint import WaveCheckpoint, open_wave_checkpoint
 
 NAME = "speech-transformer"
@@ -19,6 +21,16 @@ class SpeechTransformer(EncoderSpace):
         """The form and the rate that the checkpoint was pretrained on; see the base."""
         form = "wave" if self.checkpoint.normalised else "raw"
         return {"form": form, "rate": self.checkpoint.rate}
+
+    def check_task(self, preprocess: Mapping[str, Any]) -> None:
+        """See the base; samples at another rate or level mean nothing here."""
+        wanted = {"rate": self.checkpoint.rate, "normalised": self.checkpoint.normalised}
+        if "samples" in preprocess and any(preprocess[n] != v for n, v in wanted.items()):
+            said = ",".join(f"{name}={value}" for name, value in self.task_options.items())
+            raise UsageError(
+                f"The recordings are not as {self.checkpoint.path!r} was pretrained: load the "
+                f"task with {said}."
+            )
 
 
 def speech_transformer(

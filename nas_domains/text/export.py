@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.hand_back import HandBack
+from ..core.hand_back import HandBack, labels_of
 from ..nn.elastic.attention import sizes_of
 from ..nn.encoder import EncoderSpec, LayerSize, TextClassifier, made_up
 from .checkpoint import load_tokenizer
@@ -53,7 +53,6 @@ def plain_model(network: TextClassifier, classes: list[str]) -> Any | None:
     """The network as an ordinary model of its family, or None where that cannot express it."""
     import transformers
 
-    from .modeling import labels_of
 
     spec = network.encoder.spec
     sizes = sizes_of(network.encoder.layers)
@@ -65,8 +64,9 @@ def plain_model(network: TextClassifier, classes: list[str]) -> Any | None:
     if form.heads != spec.heads or not form.width:
         return None
     family = FAMILIES[spec.family]
+    outputs = network.head.classifier.out_features
     config = transformers.AutoConfig.for_model(
-        spec.family, **family.config(spec, len(kept), form.width), **labels_of(classes, network)
+        spec.family, **family.config(spec, len(kept), form.width), **labels_of(classes, outputs)
     )
     made = getattr(transformers, family.classifier)(config).eval()
     made.load_state_dict(_their_names(network, kept), strict=False)

@@ -15,6 +15,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
+from ..core.hand_back import labels_of
 from ..nn.elastic.attention import sizes_of
 from ..nn.encoder import (
     ClassifierHead,
@@ -135,7 +136,7 @@ def wrap(network: TextClassifier, classes: Sequence[str]) -> NasEncoderForSequen
         asdict(network.encoder.spec),
         [size.heads for size in sizes],
         [size.width for size in sizes],
-        **labels_of(classes, network),
+        **labels_of(classes, network.head.classifier.out_features),
         pad_token_id=network.encoder.spec.pad,
         architectures=["NasEncoderForSequenceClassification"],
     )
@@ -145,12 +146,6 @@ def wrap(network: TextClassifier, classes: Sequence[str]) -> NasEncoderForSequen
         made.head.load_state_dict(network.head.state_dict())
     made.eval()
     return made
-
-
-def labels_of(classes: Sequence[str], network: TextClassifier) -> dict[str, Any]:
-    """The fields of a configuration that name the classes."""
-    names = list(classes) or [str(i) for i in range(network.head.classifier.out_features)]
-    return {"id2label": dict(enumerate(names)), "label2id": {n: i for i, n in enumerate(names)}}
 
 
 def register() -> None:

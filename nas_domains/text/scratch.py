@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from ..core.errors import UsageError
 from ..core.limit import CostTable
+from ..core.numbers import Numbers, one_of, options_of, share_below_one
 from ..hardware.cost import count_params, macs_of
 from ..hardware.heads_cost import heads_tables
 from ..nn.encoder import EncoderSpec
 from ..nn.head_network import POOLS, HeadsClassifier, heads_network, part_blocks
-from ..nn.heads_space import HeadsSpace, Sizes, makers
+from ..nn.heads_space import HeadsSpace, divided, makers, operators_of
 from ..nn.model_choices import ModelChoices
 from .vocabulary import CLS, LEAST, PAD, SEP
 
@@ -117,7 +118,7 @@ def text_heads(
     layers: int = 2,
     heads: int = 4,
     width: int = 64,
-    feeds: str | int | Sequence[int] = "64-128-256",
+    feeds: Numbers = "64-128-256",
     operators: str | Sequence[str] = "softmax-local-linear-conv-none",
     vocabulary: int = VOCABULARY,
     max_length: int = MAX_LENGTH,
@@ -143,20 +144,23 @@ def text_heads(
         UsageError: A size that is no number in range, heads that do not divide the width, or an
             operator or pool that is not known.
     """
-    check = Sizes("text-heads")
+    name = "text-heads"
     config: dict[str, Any] = {
-        "layers": check.whole("layers", layers),
-        "heads": check.whole("heads", heads),
-        "width": check.whole("width", width),
-        "vocabulary": check.whole("vocabulary", vocabulary, LEAST),
-        "max_length": check.whole("max_length", max_length, 4),
-        "feeds": check.feeds(feeds),
-        "operators": check.operators(operators),
+        "layers": one_of(name, "layers", layers),
+        "heads": one_of(name, "heads", heads),
+        "width": one_of(name, "width", width),
+        "vocabulary": one_of(name, "vocabulary", vocabulary),
+        "max_length": one_of(name, "max_length", max_length),
+        "feeds": options_of(name, "feeds", feeds),
+        "operators": operators_of(name, operators),
         "pool": pool,
-        "dropout": check.share("dropout", dropout),
+        "dropout": share_below_one(name, "dropout", dropout),
     }
-    if width % heads:
-        raise check.wrong("heads", heads, f"a divisor of the width {width}")
+    divided(name, config["width"], config["heads"])
+    for size, least in (("vocabulary", LEAST), ("max_length", 4)):
+        if config[size] < least:
+            said = f"{size}={config[size]} of the space {name!r}"
+            raise UsageError(f"{said} must be {least} or more.")
     if pool not in POOLS:
-        raise check.wrong("pool", pool, " or ".join(POOLS))
+        raise UsageError(f"pool={pool!r} of the space {name!r} must be {' or '.join(POOLS)}.")
     return TextHeads(config)

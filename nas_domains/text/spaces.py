@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.errors import UsageError
-from ..evaluation.encoder_space import EncoderSpace, Numbers, encoder_config
+from ..core.numbers import Numbers
+from ..evaluation.encoder_space import EncoderSpace, encoder_config
 from .checkpoint import open_checkpoint
 
 

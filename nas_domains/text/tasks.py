@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from ..core.errors import UsageError
 from ..core.metrics import classification_metrics
+from ..core.numbers import whole_from
 from ..core.task import Recipe, Task
 from ..data.augment_text import HideTokens
 from ..data.rule import SplitRule, complete_splits
@@ -114,7 +115,7 @@ class TextTask:
                     f"The task 'text' has no option {option!r}: known are {', '.join(OPTIONS)}."
                 )
         rule = SplitRule.parse(options.get("split"))
-        seed = _whole("seed", options.get("seed", 0), 0)
+        seed = whole_from("seed", options.get("seed", 0), 0)
         columns = Columns(*(str(options.get(n) or "") for n in ("text", "pair", "label")))
         if options.get("weights", "none") not in ("none", "balanced"):
             raise UsageError(f"weights={options['weights']!r} must be none or balanced.")
@@ -130,10 +131,10 @@ class TextTask:
                 )
         checkpoint = open_checkpoint(options["checkpoint"]) if "checkpoint" in options else None
         longest = MAX_LENGTH if checkpoint is None else checkpoint.spec.longest
-        longest = _whole("max_length", options.get("max_length", longest), 3)
+        longest = whole_from("max_length", options.get("max_length", longest), 3)
         if checkpoint is not None:
             longest = min(longest, checkpoint.spec.longest)
-        size = _whole("vocabulary", options.get("vocabulary", VOCABULARY), vocabulary.LEAST)
+        size = whole_from("vocabulary", options.get("vocabulary", VOCABULARY), vocabulary.LEAST)
         lower = str(options.get("lower", "true")).lower()
         if lower not in ("true", "false"):
             raise UsageError(f"lower={options['lower']!r} must be true or false.")
@@ -204,13 +205,6 @@ class TextTask:
         ids = _tokens(texts, preprocess)
         names = [f"line {line}" for line in texts.lines]
         return names, TokenSplit(ids, np.zeros(len(ids), np.int64), pad)
-
-
-def _whole(name: str, value: object, least: int) -> int:
-    text = str(value)
-    if not (text.isascii() and text.isdigit()) or int(text) < least:
-        raise UsageError(f"{name}={value!r} must be a whole number from {least} on.")
-    return int(text)
 
 
 def _share(name: str, value: object) -> float:

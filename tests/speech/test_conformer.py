@@ -22,22 +22,14 @@ def small(**options):
 class TestConformer(ModelContract):
     input_shapes = ((1, 8, 12), (1, 5, 7))
     samples = 20
+    # Products of fewer rows may add up in another order.
+    rounding = 1e-5
 
     def make_space(self):
         return small()
 
     def other_space(self):
         return small(kernel=5)
-
-    def test_supernet_runs_one_architecture_bit_for_bit(self, supernet, architectures):
-        """Within rounding: products of fewer rows may add up in another order."""
-        for architecture in architectures[: self.networks]:
-            network = supernet.extract(architecture)
-            supernet.set_architecture(architecture)
-            for seed, training in enumerate((True, True, False)):
-                x = self.inputs(self.input_shapes[0], seed)
-                mine, theirs = (n.train(training)(x) for n in (supernet, network))
-                assert (mine - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
 def test_a_layer_is_the_formula_of_the_paper():

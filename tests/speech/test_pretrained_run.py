@@ -93,6 +93,12 @@ def test_other_inputs_are_refused(tones: Path, tmp_path: Path) -> None:
             f"speech-transformer:checkpoint={folder()}", nd.load_task(str(tones)),
             out=tmp_path / "b", quiet=True,
         )  # fmt: skip
+    with refused("rate=8000"):
+        nd.search(
+            f"speech-transformer:checkpoint={folder()}",
+            nd.load_task(str(tones), form="wave", rate=4000),
+            out=tmp_path / "c", quiet=True,
+        )  # fmt: skip
     with refused("form"):
         nd.load_task(str(tones), form="mp3")
     with refused("augment"):

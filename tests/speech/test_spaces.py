@@ -33,6 +33,8 @@ def small(family="wav2vec2", norm="group", **options):
 class TestWav2Vec2(SupernetContract):
     input_shapes = ((1600,), (901,))
     samples = 20
+    # Products over rows that lie apart may add up in another order.
+    rounding = 1e-5
     untrained = ("encoder.features.",)
 
     def make_space(self):
@@ -40,16 +42,6 @@ class TestWav2Vec2(SupernetContract):
 
     def other_space(self):
         return small(heads="0-0.25-1")
-
-    def test_supernet_runs_one_architecture_bit_for_bit(self, supernet, architectures):
-        """Within rounding: products over rows that lie apart may add up in another order."""
-        for architecture in architectures[: self.networks]:
-            network = supernet.extract(architecture)
-            supernet.set_architecture(architecture)
-            for training in (True, False):
-                x = self.inputs(self.input_shapes[0])
-                mine, theirs = (n.train(training)(x) for n in (supernet, network))
-                assert (mine - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
 @pytest.mark.parametrize("norm", ["group", "layer"])

@@ -27,6 +27,8 @@ def small(**options):
 class TestTextHeads(ModelContract):
     input_shapes = ((3, 9, 12), (5,))
     samples = 20
+    # Products of fewer rows may add up in another order.
+    rounding = 2e-6
 
     def make_space(self):
         return small()
@@ -39,16 +41,6 @@ class TestTextHeads(ModelContract):
             return super().inputs(shape, seed, batch)
         longest = max(shape)
         return made_up(small().spec, [longest, 4, longest - 1, 2])
-
-    def test_supernet_runs_one_architecture_bit_for_bit(self, supernet, architectures):
-        """Within rounding: products of fewer rows may add up in another order."""
-        for architecture in architectures[: self.networks]:
-            network = supernet.extract(architecture)
-            supernet.set_architecture(architecture)
-            for training in (True, False):
-                x = self.inputs(self.input_shapes[0])
-                mine, theirs = (n.train(training)(x) for n in (supernet, network))
-                assert (mine - theirs).abs().max() <= 2e-6 * theirs.abs().max()
 
 
 class TestFirstTokenOfOneLayer(TestTextHeads):
@@ -135,10 +127,10 @@ def test_heads_that_are_none_are_the_share_without_parameters():
 @pytest.mark.parametrize(
     ("options", "names"),
     [
-        ("layers=0", ("layers=0", "from 1")),
+        ("layers=0", ("layers=0", "> 0")),
         ("heads=5", ("heads=5", "width 64")),
         ("width=true", ("width=True",)),
-        ("vocabulary=10", ("vocabulary=10", "from 64")),
+        ("vocabulary=10", ("vocabulary=10", "64")),
         ("max_length=3", ("max_length=3",)),
         ("feeds=0-4", ("feeds='0-4'",)),
         ("feeds=4-4", ("feeds='4-4'", "twice")),

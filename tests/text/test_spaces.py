@@ -39,6 +39,8 @@ def small(family="bert", **options):
 class TestBert(SupernetContract):
     input_shapes = ((3, 9, 12), (5,))
     samples = 20
+    # Products over rows that lie apart may add up in another order.
+    rounding = 1e-6
 
     def make_space(self):
         return small()
@@ -51,16 +53,6 @@ class TestBert(SupernetContract):
             return super().inputs(shape, seed, batch)
         longest = max(shape)
         return made_up(open_checkpoint(folder()).spec, [longest, 4, longest - 1, 2])
-
-    def test_supernet_runs_one_architecture_bit_for_bit(self, supernet, architectures):
-        """Within rounding: products over rows that lie apart may add up in another order."""
-        for architecture in architectures[: self.networks]:
-            network = supernet.extract(architecture)
-            supernet.set_architecture(architecture)
-            for training in (True, False):
-                x = self.inputs(self.input_shapes[0])
-                mine, theirs = (n.train(training)(x) for n in (supernet, network))
-                assert (mine - theirs).abs().max() <= 1e-6 * theirs.abs().max()
 
 
 def double(space, outputs=3):
