@@ -20,7 +20,8 @@ class SingleConv3d(nn.Conv3d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if not _alone(input, weight) or self.padding_mode != "zeros":
-            return super()._conv_forward(input, weight, bias)
+            own: Tensor = super()._conv_forward(input, weight, bias)
+            return own
         found: Tensor = nn.functional.conv3d(
             input.to_mkldnn(), weight, bias, self.stride, self.padding, self.dilation, self.groups
         ).to_dense()
@@ -45,10 +46,10 @@ def _alone(x: Tensor, weight: Tensor) -> bool:
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
-        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         # Who traces, exports or counts sees torch's own convolution.
         and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
+        and not torch._C._is_tracing()
         and _get_current_dispatch_mode() is None
-        and _get_current_function_mode() is None
+        and _get_current_function_mode() is None  # type: ignore[no-untyped-call]
     )

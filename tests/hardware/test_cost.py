@@ -26,8 +26,8 @@ def test_a_slow_network_is_measured_fewer_times(
     clock = itertools.count()
     monkeypatch.setattr(cost.time, "perf_counter", lambda: tick * next(clock))
     network = Counting(3, 2)
-    # A pass takes a tick. At 0.1 the clock is read 5 times in the warm-up, then 3 times a pass, and
-    # 2 a pass before the fifth: it stands above 2 after 7 of those that count.
+    # The clock is read once a pass of the warm-up, twice a pass that counts, and from the fifth of
+    # them three times: in tenths of a second it stands above two after the seventh.
     found = cost.measure_latency(network, (3,))
     assert found == pytest.approx(1000 * tick)
     assert network.passes == passes
