@@ -5,6 +5,7 @@ from torch import nn
 
 from ..core.registry import baselines as _baselines
 from ..core.task import Task
+from ..nn.single import single
 
 _LEVELS = (16, 32, 64, 128)
 
@@ -13,20 +14,21 @@ def baselines(task: Task) -> dict[str, nn.Module]:
     """The hand-made rows of a report, by name, with fresh weights.
 
     A segmentation has three networks of about 1.2 million parameters in 3D; volumes to classify
-    have a 3D ResNet-18 of quarter width, images vision's own.
+    have a 3D ResNet-18 of quarter width, images vision's own. Their 3D convolutions are those of
+    the space ``unet``, so that scoring and latency compare.
     """
     dims = len(task.input_shape) - 1
     if task.infer is None:
         if dims == 2:
-            found: dict[str, nn.Module] = _baselines.load("vision")(task)
-            return found
+            images: dict[str, nn.Module] = _baselines.load("vision")(task)
+            return images
         return {"resnet18-quarter": _resnet(task, dims)}
     common = {
         "spatial_dims": dims,
         "in_channels": task.input_shape[0],
         "out_channels": task.outputs,
     }
-    return {
+    found: dict[str, nn.Module] = {
         "unet": UNet(channels=_LEVELS, strides=(2, 2, 2), num_res_units=2, **common),
         "segresnet": SegResNet(init_filters=8, **common),
         "dynunet": DynUNet(
@@ -37,6 +39,7 @@ def baselines(task: Task) -> dict[str, nn.Module]:
             **common,
         ),
     }
+    return {name: single(network) for name, network in found.items()}
 
 
 def _resnet(task: Task, dims: int) -> nn.Module:

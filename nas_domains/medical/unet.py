@@ -8,6 +8,8 @@ from monai.networks.blocks import Convolution, ResidualUnit, UpSample
 from monai.networks.nets.attentionunet import AttentionBlock
 from torch import Tensor, nn
 
+from ..nn.single import single
+
 Sides = tuple[int, ...]
 
 _LEAST = 4
@@ -94,6 +96,7 @@ class UNet(nn.Module):
             self.head = self._conv(first, outputs, 1)
         deep = levels[1:-1] if shape.deep else ()
         self.deep_heads = nn.ModuleList([self._conv(level.width, outputs, 1) for level in deep])
+        single(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, ...] -> [B, outputs, ...].
