@@ -14,8 +14,8 @@ def baselines(task: Task) -> dict[str, nn.Module]:
     """The hand-made rows of a report, by name, with fresh weights.
 
     A segmentation has three networks of about 1.2 million parameters in 3D; volumes to classify
-    have a 3D ResNet-18 of quarter width, images vision's own. Their 3D convolutions are those of
-    the space ``unet``, so that scoring and latency compare.
+    have a 3D ResNet-18 of quarter width, images vision's own. Those of
+    segmentation have the 3D convolutions of the space ``unet``, so that latencies compare.
     """
     dims = len(task.input_shape) - 1
     if task.infer is None:
