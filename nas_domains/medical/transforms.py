@@ -9,14 +9,17 @@ import numpy as np
 import torch
 from monai import transforms as mt
 from monai.data import MetaTensor, get_track_meta, set_track_meta
+from monai.transforms.utils import map_classes_to_indices
 from torch import Tensor
 
 from ..core.errors import UsageError
 from ..data.decathlon import Case
 from ..data.nifti import Affine, read_case, read_image
 
-IMAGE, LABEL = "image", "label"
+IMAGE, LABEL, PLACES = "image", "label", "places"
 AUGMENTATIONS = ("affine", "flip", "intensity", "none")
+MOST_PLACES = 10_000
+"""Voxels of a class, evenly spaced in memory, that a patch may lie around."""
 _NEAR = 0.01
 """A volume whose spacing differs by less than this share is not resampled."""
 
@@ -178,7 +181,7 @@ class Patches:
     def __init__(
         self, size: Sequence[int], classes: int, augment: Sequence[str], axis: int | None = None
     ) -> None:
-        self.size, self.axis = tuple(size), axis
+        self.size, self.classes, self.axis = tuple(size), classes, axis
         both, cut = (IMAGE, LABEL), list(size)
         flat = []
         if axis is not None:
@@ -187,7 +190,7 @@ class Patches:
         self.pad = mt.SpatialPadd(both, cut, mode="edge")
         self.centre = mt.Compose([mt.CenterSpatialCropd(both, cut), *flat])
         crop = mt.RandCropByLabelClassesd(
-            both, LABEL, cut, num_classes=classes, num_samples=1, warn=False
+            both, LABEL, cut, num_classes=classes, num_samples=1, indices_key=PLACES, warn=False
         )
         self.random = mt.Compose([crop, *flat, *self._changes(augment)])
 
@@ -217,11 +220,23 @@ class Patches:
         with _untracked():
             return _pair(self.centre(self.pad({IMAGE: x, LABEL: y[None]})))
 
-    def draw(self, x: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    def places(self, y: Tensor) -> list[Tensor]:
+        """Flat indices of voxels of each class, in the padded volume."""
+        with _untracked():
+            label = self.pad({IMAGE: y[None], LABEL: y[None]})[LABEL]
+            found: list[Tensor] = map_classes_to_indices(
+                label, num_classes=self.classes, max_samples_per_class=MOST_PLACES
+            )
+        return found
+
+    def draw(
+        self, x: Tensor, y: Tensor, places: list[Tensor], seed: int
+    ) -> tuple[Tensor, Tensor]:
         """A patch around a class drawn at random, augmented; from the seed only."""
         self.random.set_random_state(seed % 2**32)
         with _untracked():
-            (found,) = self.random(self.pad({IMAGE: x, LABEL: y[None]}))
+            padded = self.pad({IMAGE: x, LABEL: y[None]})
+            (found,) = self.random({**padded, PLACES: places})
         return _pair(found)
 
 

@@ -61,7 +61,8 @@ def test_a_slice_of_a_patch_is_one_of_the_volume():
     y = (x[0] % 2).to(torch.uint8)
     for axis in range(3):
         sides = [s for i, s in enumerate(x.shape[1:]) if i != axis]
-        patch, classes = Patches(sides, 2, (), axis).draw(x, y, seed=3)
+        patches = Patches(sides, 2, (), axis)
+        patch, classes = patches.draw(x, y, patches.places(y), seed=3)
         slices = x.movedim(1 + axis, 0)
         found = [n for n, one in enumerate(slices) if torch.equal(one, patch)]
         assert len(found) == 1 and torch.equal(y.movedim(axis, 0)[found[0]].long(), classes.long())
