@@ -1,9 +1,10 @@
 """BreastMNIST: the winner of a search beside random, hand-made and published networks.
 
 Runs ``nas-domains search`` once a seed and writes ``breastmnist_STRATEGY.json``, ``.md`` and
-``.png`` (with a limit, ``breastmnist_STRATEGY_limited``) beside this file. A killed study goes on where it was: finished seeds are read,
-a begun one is resumed. The test split is scored once a trained network, after everything that
-selects (the search, the epoch) has been decided on training and validation data.
+``.png`` (with a limit, ``breastmnist_STRATEGY_limited``) beside this file. A killed study goes
+on where it was: finished seeds are read, a begun one is resumed. The test split is scored once a
+trained network, after everything that selects (the search, the epoch) has been decided on
+training and validation data.
 
     python benchmarks/breastmnist.py breastmnist.npz --seeds 3 --strategy robust
     python benchmarks/breastmnist.py breastmnist.npz --limit 'params<=1e5'

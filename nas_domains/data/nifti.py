@@ -23,7 +23,8 @@ def read_image(path: str, channels: int) -> tuple[npt.NDArray[np.float32], Affin
     """Reads an image.
 
     Args:
-        path: [X, Y, Z], or [X, Y, Z, C] where there are several modalities.
+        path: [X, Y, Z], or [X, Y, Z, C] where there are several modalities; [X, Y] and
+            [X, Y, C] are one slice.
         channels: How many modalities it must have.
 
     Returns:
@@ -34,6 +35,8 @@ def read_image(path: str, channels: int) -> tuple[npt.NDArray[np.float32], Affin
             infinite intensities.
     """
     voxels, affine = _read(path, np.float32)
+    if voxels.ndim == 2 or (voxels.ndim == 3 and voxels.shape[2] == channels > 1):
+        voxels = voxels[:, :, None]
     if voxels.ndim == 3 and channels == 1:
         voxels = voxels[..., None]
     if voxels.ndim != 4 or voxels.shape[3] != channels:
@@ -71,6 +74,8 @@ def read_case(
     label, _ = _read(case.label, np.float64)
     if label.ndim == 4 and label.shape[3] == 1:
         label = label[..., 0]
+    if label.ndim == 2:
+        label = label[..., None]
     if label.shape != image.shape[1:]:
         raise UsageError(
             f"The case {case.name!r} has an image of the shape {_shape(image[0])} but a mask of "

@@ -1,7 +1,7 @@
 """Splits of labelled volumes that differ in size, prepared once and kept in memory."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -32,8 +32,12 @@ class Patcher(Protocol):
         """The same patch of (x [C, ...], y [...]) each time."""
         ...
 
-    def draw(self, x: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """A patch at random, changed at random, from the seed only."""
+    def places(self, y: Tensor) -> Any:
+        """Where patches of a volume of these classes may lie: found once, as that takes time."""
+        ...
+
+    def draw(self, x: Tensor, y: Tensor, places: Any, seed: int) -> tuple[Tensor, Tensor]:
+        """A patch at one of the places, changed at random, from the seed only."""
         ...
 
 
@@ -60,6 +64,7 @@ class Volumes:
         self.prepare, self.patcher = prepare, patcher
         self.room, self.repeats = cache_bytes, repeats
         self._kept: dict[int, tuple[Tensor, Tensor]] = {}
+        self._places: dict[int, Any] = {}
 
     @property
     def names(self) -> list[str]:
@@ -91,9 +96,13 @@ class Volumes:
     def draw(self, indices: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """A patch of each at random, from the generator only; see :meth:`batch`."""
         start = int(torch.randint(2**62, (), generator=generator))
-        return _stack(
-            [self.patcher.draw(*self._whole(i), derive(start, n)) for n, i in enumerate(indices)]
-        )
+        return _stack([self._patch(i, derive(start, n)) for n, i in enumerate(indices)])
+
+    def _patch(self, index: int, seed: int) -> tuple[Tensor, Tensor]:
+        x, y = self._whole(index)
+        if index not in self._places:
+            self._places[index] = self.patcher.places(y)
+        return self.patcher.draw(x, y, self._places[index], seed)
 
     def _whole(self, index: int) -> tuple[Tensor, Tensor]:
         if not -len(self) <= index < len(self):

@@ -45,7 +45,9 @@ def reduced(context: Context, fidelity: Fidelity) -> Context:
         number = min(max(2, round(fidelity.data * len(train))), len(train))
         train = PartOf(train, sorted(order[:number].tolist()))
     if shape != task.input_shape:
-        train, val = Resized(train, fidelity.resolution), Resized(val, fidelity.resolution)
+        # Whole samples that go through the network slice by slice keep their slices.
+        across = getattr(task.infer, "axis", None)
+        train, val = (Resized(split, fidelity.resolution, across) for split in (train, val))
     return replace(context, task=replace(task, train=train, val=val, input_shape=shape))
 
 
@@ -113,10 +115,11 @@ class Resized:
     Args:
         split: Where samples come from.
         share: Of each side that is left.
+        across: The side of a whole volume that stays as it is; None for none.
     """
 
-    def __init__(self, split: Split, share: float) -> None:
-        self.split, self.share = split, share
+    def __init__(self, split: Split, share: float, across: int | None = None) -> None:
+        self.split, self.share, self.across = split, share, across
         self.repeats = getattr(split, "repeats", 1)
 
     @property
@@ -143,6 +146,8 @@ class Resized:
     def _smaller(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         whole = x.shape[2:]
         sides = [max(LEAST_SIDE, round(self.share * side)) for side in whole]
+        if self.across is not None and len(whole) == 3:
+            sides[self.across] = whole[self.across]
         if y.dim() > len(whole) and y.shape[-len(whole) :] == whole:
             # A class for each pixel: that of the nearest one.
             for axis, (old, new) in enumerate(zip(whole, sides, strict=True)):

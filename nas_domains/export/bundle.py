@@ -129,7 +129,8 @@ def _inference(description: Mapping[str, Any], code: Mapping[str, Any] | None) -
             "separate_folder": False,
         }
     )
-    own = ["$import nas_domains.export.bundle"] if code is None else []
+    # MONAI keeps what is imported under the whole name as written, so that it must have no dots.
+    own = ["$from nas_domains.export.bundle import bundle_network"] if code is None else []
     return {
         "imports": ["$import glob", "$import numpy as np", "$import torch", *own],
         "bundle_root": ".",
@@ -177,7 +178,7 @@ def _inference(description: Mapping[str, Any], code: Mapping[str, Any] | None) -
 
 def _network(code: Mapping[str, Any] | None) -> dict[str, Any]:
     if code is None:
-        return {"network_def": "$nas_domains.export.bundle.bundle_network(@bundle_root)"}
+        return {"network_def": "$bundle_network(@bundle_root)"}
     return {
         "arch_code_a": code["arch_code_a"],
         "arch_code_c": code["arch_code_c"],
@@ -222,10 +223,14 @@ def _preprocessing(description: Mapping[str, Any]) -> tuple[list[dict[str, Any]]
             "does not know: use --format onnx or torch."
         )
     steps.append(step("EnsureTyped", dtype="$torch.float32"))
+    axis = given.get("axis")
     if given.get("most"):
-        # A usual volume went through at once, its edge going on to a multiple of 8.
-        steps.append(step("DivisiblePadd", k=8, mode="edge"))
-        return steps, {"_target_": "SimpleInferer"}
+        # A usual volume or slice went through at once, its edge going on to a multiple of 8.
+        k = [1 if side == axis else 8 for side in range(3)]
+        steps.append(step("DivisiblePadd", k=k, mode="edge"))
+        if axis is None:
+            return steps, {"_target_": "SimpleInferer"}
+        return steps, _slices(axis, {"roi_size": [-1, -1], "sw_batch_size": 8, "mode": "constant"})
     window = {
         "_target_": "SlidingWindowInferer",
         "roi_size": list(given.get("window", shape[1:])),
@@ -234,7 +239,12 @@ def _preprocessing(description: Mapping[str, Any]) -> tuple[list[dict[str, Any]]
         "mode": "gaussian",
         "padding_mode": "replicate",
     }
-    return steps, window
+    return steps, window if axis is None else _slices(axis, window)
+
+
+def _slices(axis: int, window: dict[str, Any]) -> dict[str, Any]:
+    """Windows of slices across an axis."""
+    return {**window, "_target_": "SliceInferer", "spatial_dim": axis}
 
 
 def _intensities(entries: Any, step: Any) -> list[dict[str, Any]]:

@@ -89,9 +89,16 @@ class Fingerprint:
         """[N, 3]: sides of each case after resampling, in voxels."""
         return np.array([np.multiply(f.sides, np.divide(f.spacing, spacing)) for f in self.facts])
 
-    def patch(self, spacing: Sequence[float]) -> tuple[int, ...]:
-        """The largest patch that most volumes hold and that a small machine can train on."""
-        return patch_of(np.median(self.sides(spacing), 0).tolist())
+    def axis(self, dims: int | None) -> int | None:
+        """The axis that slices lie across, that of the longest voxels; None for volumes.
+
+        Args:
+            dims: 2 for slices, 3 for volumes; where None, images of one slice are slices.
+        """
+        thin = [axis for axis in range(3) if all(f.sides[axis] == 1 for f in self.facts)]
+        if dims == 3 or (dims is None and not thin):
+            return None
+        return thin[-1] if thin else across(self.spacing)
 
     def intensity(self) -> list[dict[str, Any]]:
         """How intensities of each modality are scaled; see ``transforms.Preparation``."""
@@ -146,7 +153,15 @@ def batch_of(patch: Sequence[int]) -> int:
     return 1 << (wanted.bit_length() - 1)
 
 
-def patches_of(cases: int, patch: Sequence[int], scored: int, voxels: int) -> int:
+def across(spacing: Sequence[float]) -> int:
+    """The axis of the longest voxels, the last of equal ones."""
+    longest = max(spacing)
+    return max(axis for axis, side in enumerate(spacing) if side > 0.99 * longest)
+
+
+def patches_of(
+    cases: int, patch: Sequence[int], scored: int, voxels: int, slices: int = 1
+) -> int:
     """Patches of each case that make an epoch, so that its scoring takes a small share of it.
 
     Scored one by one, a voxel takes about as long as it does in a training step.
@@ -156,9 +171,10 @@ def patches_of(cases: int, patch: Sequence[int], scored: int, voxels: int) -> in
         patch: Sides of a patch.
         scored: Cases of the validation split.
         voxels: That go through the network for one of them.
+        slices: Of a usual case, where patches are of slices.
     """
     wanted = math.ceil(SCORING * scored * voxels / (cases * math.prod(patch)))
-    return min(MOST_PATCHES, max(1, wanted))
+    return min(slices * MOST_PATCHES, max(1, wanted))
 
 
 def whole_sides(sides: Sequence[float], patch: Sequence[int]) -> tuple[int, ...] | None:

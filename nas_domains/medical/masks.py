@@ -51,7 +51,7 @@ def write_masks(
     if any(os.path.abspath(out / f"{n}.nii.gz") in map(os.path.abspath, paths) for n in names):
         raise UsageError(f"--out {str(out)!r} is where the images lie: choose another folder.")
     prepare = Preparation(preprocess)
-    infer = WholeVolume(tuple(preprocess["window"]), preprocess["most"])
+    infer = WholeVolume.of(preprocess)
     values = np.array(preprocess["values"])
     with reporter.bar("predict", len(paths), "volumes") as advance, torch.no_grad():
         for done, (path, name) in enumerate(zip(paths, names, strict=True), 1):
@@ -101,6 +101,9 @@ def _write(like: str, path: Path, mask: np.ndarray[Any, Any]) -> None:
 
     image: Any = nibabel.load(like)
     header = image.header.copy()
+    if mask.shape != image.shape[:3]:
+        # An image of one slice, [X, Y] or [X, Y, C], has a mask [X, Y].
+        mask = mask[..., 0]
     header.set_data_dtype(mask.dtype)
     header.set_slope_inter(1, 0)
     header["cal_max"] = header["cal_min"] = 0

@@ -94,15 +94,28 @@ def patient_of(case: Case, pattern: re.Pattern[str]) -> str:
     return patient
 
 
+def dims_of(given: object) -> int | None:
+    """Reads 2 or 3; None stays None.
+
+    Raises:
+        UsageError: Anything else.
+    """
+    if given is not None and str(given) not in ("2", "3"):
+        raise UsageError(f"dims={given!r} must be 2, for slices one by one, or 3, for volumes.")
+    return None if given is None else int(str(given))
+
+
 def sides_of(name: str, given: object) -> tuple[int, ...]:
-    """Reads "32x48x32", multiples of 8.
+    """Reads "32x48x32", or "32x48" of slices: multiples of 8.
 
     Raises:
         UsageError: Anything else.
     """
     sides = [_number(part) for part in str(given).lower().split("x")]
-    if len(sides) != 3 or not all(side > 0 and side % 8 == 0 for side in sides):
-        raise UsageError(f"{name}={given!r} must be three multiples of 8, such as 32x48x32.")
+    if len(sides) not in (2, 3) or not all(side > 0 and side % 8 == 0 for side in sides):
+        raise UsageError(
+            f"{name}={given!r} must be multiples of 8, such as 32x48x32, or 32x48 for slices."
+        )
     return tuple(int(side) for side in sides)
 
 

@@ -38,17 +38,19 @@ def draw_cases(
         old.unlink()
     device = next(network.parameters()).device
     network.eval()
+    axis = 2 if infer.axis is None else infer.axis
     for place, index in enumerate(chosen, 1):
         x, y = volumes[index]
         with torch.no_grad():
             predicted = infer(network, x[None].to(device))[0].argmax(0).cpu()
         name = volumes.names[index]
-        content = picture(x[0], y, predicted, classes, name)
+        seen = (each.movedim(axis, 2) for each in (x[0], y, predicted))
+        content = picture(*seen, classes=classes, name=name)
         write_atomic(folder / f"{place}-{name}.png", lambda part, c=content: _write(part, c))  # type: ignore[misc]
 
 
 def picture(
-    x: Tensor, truth: Tensor, predicted: Tensor, classes: Sequence[str], name: str
+    x: Tensor, truth: Tensor, predicted: Tensor, *, classes: Sequence[str], name: str
 ) -> bytes:
     """Three slices in the order of the third axis, with outlines of truth and prediction, as PNG.
 

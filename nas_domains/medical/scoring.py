@@ -2,8 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -125,12 +125,20 @@ class WholeVolume:
     """Runs a network over a whole volume: at once where it is small, else in windows.
 
     Attributes:
-        window: Sides of a window.
-        most: Voxels of a volume that go through at once.
+        window: Sides of a window, of a slice's where ``axis`` is given.
+        most: Voxels of a volume, or of a slice, that go through at once.
+        axis: The one that slices lie across, which go through a 2D network one by one; None where
+            the network takes volumes.
     """
 
     window: tuple[int, ...]
     most: int
+    axis: int | None = None
+
+    @classmethod
+    def of(cls, preprocess: Mapping[str, Any]) -> "WholeVolume":
+        """As a task says how its data is prepared."""
+        return cls(tuple(preprocess["window"]), preprocess["most"], preprocess.get("axis"))
 
     def __call__(self, network: nn.Module, x: Tensor) -> Tensor:
         """x [1, C, ...] -> scores [1, K, ...].
@@ -138,6 +146,14 @@ class WholeVolume:
         Raises:
             UsageError: The network does not give a score for each voxel.
         """
+        if self.axis is None:
+            return self._whole(network, x)
+        slices, alone = x[0].movedim(1 + self.axis, 0), replace(self, axis=None)
+        together = max(1, AT_ONCE // math.prod(map(padded, slices.shape[2:])))
+        scores = torch.cat([alone(network, part) for part in torch.split(slices, together)])
+        return scores.movedim(0, 1 + self.axis)[None]
+
+    def _whole(self, network: nn.Module, x: Tensor) -> Tensor:
         sides = x.shape[2:]
         if math.prod(map(padded, sides)) <= self.most:
             by = [padded(side) - side for side in sides]
@@ -162,6 +178,9 @@ class WholeVolume:
 
     def passes(self, sides: Sequence[int]) -> int:
         """How many windows a volume takes."""
+        if self.axis is not None:
+            plane = [side for axis, side in enumerate(sides) if axis != self.axis]
+            return int(sides[self.axis]) * replace(self, axis=None).passes(plane)
         if math.prod(map(padded, sides)) <= self.most:
             return 1
         steps = (max(1, window // 2) for window in self.window)

@@ -24,6 +24,7 @@ from .fingerprint import (
     whole_sides,
 )
 from .options import (
+    dims_of,
     folds_of,
     patient_of,
     pattern_of,
@@ -38,7 +39,8 @@ from .transforms import Patches, Preparation, parse_augment
 
 AUGMENT = "affine,flip,intensity"
 PATCHES = 200
-"""Patches of each case in a training where no budget is given."""
+"""Patches of each case, or of each slice, in a training where no budget is given."""
+_AXES = ("left-right", "back-front", "down-up")
 RECIPE = Recipe(batch_size=4, optimizer="adamw", lr=3e-3, weight_decay=1e-2, warmup=0.05)
 
 
@@ -50,6 +52,7 @@ def segmentation(source: str, options: Mapping[str, Any]) -> Task:
     rule, fold = SplitRule.parse(options.get("split")), folds_of(options.get("fold"))
     labelled = share_of("labelled", options.get("labelled", 1))
     patch = None if options.get("patch") is None else sides_of("patch", options["patch"])
+    dims = dims_of(options.get("dims"))
     asked = None if options.get("spacing") is None else spacing_of(options["spacing"])
     patches = None
     if options.get("patches") is not None:
@@ -75,8 +78,14 @@ def segmentation(source: str, options: Mapping[str, Any]) -> Task:
     )
     _check_classes(source, about, divided, facts)
     print_of = Fingerprint([facts[case] for case in divided.train], about)
-    spacing = asked or print_of.spacing
-    return _task(about, divided, print_of, spacing, patch, patches, augment, skipped)
+    axis = print_of.axis(dims)
+    if patch is not None and len(patch) != (3 if axis is None else 2):
+        kind = "volumes, three" if axis is None else "slices, two"
+        raise UsageError(
+            f"patch={options['patch']} does not fit {source!r}, which is trained on {kind} sides: "
+            "change patch or dims."
+        )
+    return _task(about, divided, print_of, asked, axis, patch, patches, augment, skipped)
 
 
 def _examine(about: Decathlon, skip: bool) -> tuple[dict[Case, CaseFacts], list[str]]:
@@ -113,45 +122,53 @@ def _task(
     about: Decathlon,
     divided: Divided,
     print_of: Fingerprint,
-    spacing: tuple[float, ...],
+    spacing: tuple[float, ...] | None,
+    axis: int | None,
     asked: tuple[int, ...] | None,
     patches: int | None,
     augment: Sequence[str],
     skipped: Sequence[str],
 ) -> Task:
+    common = print_of.spacing
+    # Slices are left as far from each other as they are, unless that is asked for.
+    brought = spacing or tuple(0.0 if i == axis else side for i, side in enumerate(common))
+    spacing = spacing or common
     usual = np.median(print_of.sides(spacing), 0).tolist()
-    patch = asked or patch_of(usual)
-    whole = whole_sides(usual, patch)
+    sides = [side for i, side in enumerate(usual) if i != axis]
+    patch = asked or patch_of(sides)
+    whole = whole_sides(sides, patch)
     # Volumes up to twice the usual size go through at once; others, and all where the usual one
     # is too large, in windows.
     most = 2 * int(np.prod(whole)) if whole is not None else 0
-    infer = WholeVolume(window=patch, most=most)
     preprocess = {
         "loader": "decathlon",
         "modalities": list(about.modalities),
         "values": list(about.values),
-        "spacing": list(spacing),
+        "spacing": list(brought),
         "intensity": print_of.intensity(),
         "window": list(patch),
         "most": most,
+        "axis": axis,
     }
+    infer = WholeVolume.of(preprocess)
     classes = len(about.classes)
     prepare = Preparation(preprocess)
     size = patch if whole is None else whole
     passes = infer.passes([round(side) for side in usual])
+    slices = 1 if axis is None else round(usual[axis])
     if patches is None:
         voxels = passes * int(np.prod(size))
-        patches = patches_of(len(divided.train), patch, len(divided.val), voxels)
+        patches = patches_of(len(divided.train), patch, len(divided.val), voxels, slices)
     splits = {
-        name: Volumes(cases, prepare, Patches(patch, classes, augment), repeats=patches)
+        name: Volumes(cases, prepare, Patches(patch, classes, augment, axis), repeats=patches)
         for name, cases in divided.splits.items()
     }
     recipe = {
         "batch_size": min(batch_of(patch), patches * len(divided.train)),
-        "epochs": -(-PATCHES // patches),
+        "epochs": -(-PATCHES * slices // patches),
     }
     notes = [*print_of.notes(spacing), *divided.notes]
-    notes.append(_patch_note(patch, recipe["batch_size"], patches))
+    notes.append(_patch_note(patch, recipe["batch_size"], patches, axis))
     notes += [f"Left out: {why}" for why in skipped]
     task = Task(
         name=about.name,
@@ -176,9 +193,10 @@ def _task(
     return task.with_recipe(**recipe)
 
 
-def _patch_note(patch: Sequence[int], batch: int, patches: int) -> str:
+def _patch_note(patch: Sequence[int], batch: int, patches: int, axis: int | None) -> str:
     sides = "x".join(map(str, patch))
+    of = "" if axis is None else f" of slices across {_AXES[axis]}"
     return (
-        f"Patches of {sides} voxels, {batch} a step, each around a class drawn at random; "
+        f"Patches of {sides} voxels{of}, {batch} a step, each around a class drawn at random; "
         f"{patches} of each case make an epoch."
     )

@@ -29,7 +29,7 @@ class Segmentation:
     """Reads decathlon folders; satisfies :class:`nas_domains.core.task.TaskLoader`."""
 
     options = (
-        "augment", "fold", "labelled", "patch", "patches", "patient", "seed", "skip_bad",
+        "augment", "dims", "fold", "labelled", "patch", "patches", "patient", "seed", "skip_bad",
         "spacing", "split",
     )  # fmt: skip
 
@@ -50,14 +50,17 @@ class Segmentation:
                 the end in sorted order), ``fold`` ("1/5": validation on the first of five folds),
                 ``patient`` (a regular expression that finds the patient in a case's name, whose
                 cases then stay in one split), ``labelled`` (0.25: the share of training cases
-                whose masks are used), ``patch`` ("32x48x32"), ``patches`` (of each case in an
+                whose masks are used), ``dims`` (2: slices one by one, across the axis of the
+                longest voxels; as a rule for images of one slice), ``patch`` ("32x48x32", of
+                slices "32x48"), ``patches`` (of each case in an
                 epoch; as many as make scoring the validation cases a small share of it),
                 ``spacing`` ("1x1x1", millimetres), ``augment`` (affine, flip, intensity, or
                 none), ``seed`` of the split, ``skip_bad`` ("yes": cases that cannot be used are
                 left out and listed).
 
         Returns:
-            A task whose samples are x float32 [C, X, Y, Z] and y int64 [X, Y, Z].
+            A task whose samples are x float32 [C, X, Y, Z] and y int64 [X, Y, Z]; its batches
+            are of patches with ``dims`` sides.
 
         Raises:
             UsageError: An unknown option, a bad value, or a case that cannot be used.

@@ -9,14 +9,17 @@ import numpy as np
 import torch
 from monai import transforms as mt
 from monai.data import MetaTensor, get_track_meta, set_track_meta
+from monai.transforms.utils import map_classes_to_indices
 from torch import Tensor
 
 from ..core.errors import UsageError
 from ..data.decathlon import Case
 from ..data.nifti import Affine, read_case, read_image
 
-IMAGE, LABEL = "image", "label"
+IMAGE, LABEL, PLACES = "image", "label", "places"
 AUGMENTATIONS = ("affine", "flip", "intensity", "none")
+MOST_PLACES = 10_000
+"""Voxels of a class, evenly spaced in memory, that a patch may lie around."""
 _NEAR = 0.01
 """A volume whose spacing differs by less than this share is not resampled."""
 
@@ -27,10 +30,10 @@ class Preparation:
 
     Attributes:
         preprocess: JSON-able: "modalities"; "values" of the labels; "spacing", the millimetres of
-            a voxel's sides; "intensity" with one entry a modality: {"percentiles": [low, high]}
-            clips each volume at its own percentiles and makes its mean 0 and its deviation 1,
-            {"clip": [low, high], "mean": m, "std": s} uses the same numbers for all, as
-            tomography's units allow.
+            a voxel's sides, 0 for a side that is left as it is; "intensity" with one entry a
+            modality: {"percentiles": [low, high]} clips each volume at its own percentiles and
+            makes its mean 0 and its deviation 1, {"clip": [low, high], "mean": m, "std": s} uses
+            the same numbers for all, as tomography's units allow.
     """
 
     preprocess: Mapping[str, Any]
@@ -84,7 +87,7 @@ class Preparation:
         spacing = [float(side) for side in self.preprocess["spacing"]]
         steps: list[Any] = [mt.Orientationd(keys, axcodes="RAS", labels=None)]
         own = _sides_in_ras(affine)
-        if any(abs(a / b - 1) > _NEAR for a, b in zip(own, spacing, strict=True)):
+        if any(b and abs(a / b - 1) > _NEAR for a, b in zip(own, spacing, strict=True)):
             modes = ["bilinear", "nearest"][: len(keys)]
             steps.append(mt.Spacingd(keys, pixdim=spacing, mode=modes))
         steps.append(
@@ -172,22 +175,29 @@ class Patches:
         classes: Number of classes.
         augment: Some of :data:`AUGMENTATIONS`: "flip" mirrors left and right, "affine" turns by up
             to 15 degrees and scales by up to a tenth, "intensity" scales, shifts and adds noise.
+        axis: Where patches are of slices, the axis that these lie across; else None.
     """
 
-    def __init__(self, size: Sequence[int], classes: int, augment: Sequence[str]) -> None:
-        self.size = tuple(size)
-        both = (IMAGE, LABEL)
-        self.pad = mt.SpatialPadd(both, self.size, mode="edge")
-        self.centre = mt.CenterSpatialCropd(both, self.size)
+    def __init__(
+        self, size: Sequence[int], classes: int, augment: Sequence[str], axis: int | None = None
+    ) -> None:
+        self.size, self.classes, self.axis = tuple(size), classes, axis
+        both, cut = (IMAGE, LABEL), list(size)
+        flat = []
+        if axis is not None:
+            cut.insert(axis, 1)
+            flat = [mt.SqueezeDimd(both, dim=1 + axis)]
+        self.pad = mt.SpatialPadd(both, cut, mode="edge")
+        self.centre = mt.Compose([mt.CenterSpatialCropd(both, cut), *flat])
         crop = mt.RandCropByLabelClassesd(
-            both, LABEL, self.size, num_classes=classes, num_samples=1, warn=False
+            both, LABEL, cut, num_classes=classes, num_samples=1, indices_key=PLACES, warn=False
         )
-        self.random = mt.Compose([crop, *self._changes(augment)])
+        self.random = mt.Compose([crop, *flat, *self._changes(augment)])
 
     def _changes(self, augment: Sequence[str]) -> list[Any]:
         both = (IMAGE, LABEL)
         found: list[Any] = []
-        if "flip" in augment:
+        if "flip" in augment and self.axis != 0:
             found.append(mt.RandFlipd(both, prob=0.5, spatial_axis=0))
         if "affine" in augment:
             turn = (np.pi / 12,) * (3 if len(self.size) == 3 else 1)
@@ -206,15 +216,27 @@ class Patches:
         return found
 
     def fixed(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The patch around the middle of the volume."""
+        """The patch around the middle of the volume, or of its middle slice."""
         with _untracked():
             return _pair(self.centre(self.pad({IMAGE: x, LABEL: y[None]})))
 
-    def draw(self, x: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    def places(self, y: Tensor) -> list[Tensor]:
+        """Flat indices of voxels of each class, in the padded volume."""
+        with _untracked():
+            label = self.pad({IMAGE: y[None], LABEL: y[None]})[LABEL]
+            found: list[Tensor] = map_classes_to_indices(
+                label, num_classes=self.classes, max_samples_per_class=MOST_PLACES
+            )
+        return found
+
+    def draw(
+        self, x: Tensor, y: Tensor, places: list[Tensor], seed: int
+    ) -> tuple[Tensor, Tensor]:
         """A patch around a class drawn at random, augmented; from the seed only."""
         self.random.set_random_state(seed % 2**32)
         with _untracked():
-            (found,) = self.random(self.pad({IMAGE: x, LABEL: y[None]}))
+            padded = self.pad({IMAGE: x, LABEL: y[None]})
+            (found,) = self.random({**padded, PLACES: places})
         return _pair(found)
 
 

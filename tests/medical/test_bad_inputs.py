@@ -65,7 +65,7 @@ CASES = {
     "other shape": (lambda f: changed(label(f), lambda a: a[:-1]), "as large as its image"),
     "4D image": (lambda f: changed(image(f), lambda a: np.stack([a, a], -1)), "1 modality make"),
     "4D mask": (lambda f: changed(label(f), lambda a: np.stack([a, a], -1)), "as its image"),
-    "2D image": (lambda f: changed(image(f), lambda a: a[0]), "1 modality make 3 dimensions"),
+    "2D image": (lambda f: changed(image(f), lambda a: a[0]), "as large as its image"),
     "flat affine": (lambda f: flatten(image(f)), "affine"),
     "constant": (lambda f: changed(image(f), lambda a: a * 0 + 3), "same intensity everywhere"),
 }
@@ -141,7 +141,7 @@ OPTIONS = {
     "no patient": ({"patient": "^x"}, "finds no patient in the name of the case 'ball_00'"),
     "one patient": ({"patient": "ball"}, "cannot be divided"),
     "many folds of patients": ({"fold": "1/9", "patient": r"_\d(\d)"}, "patients to divide"),
-    "patch": ({"patch": "16x16"}, "patch='16x16'"),
+    "patch": ({"patch": "16x16"}, "patch=16x16 does not fit"),
     "odd patch": ({"patch": "16x17x16"}, "multiples of 8"),
     "spacing": ({"spacing": "1x0x1"}, "spacing='1x0x1'"),
     "seed": ({"seed": "-1"}, "seed='-1'"),

@@ -19,6 +19,7 @@ from nas_domains.export.formats import TOLERANCE, export
 from nas_domains.export.predict import predict
 from nas_domains.medical.masks import write_masks
 from tests.conftest import SHARED, needs_shared
+from tests.export.test_monai_bundle import run_bundle
 from tests.make import make_context, stopped_after
 from tests.medical.make import write_folder
 
@@ -165,6 +166,20 @@ def test_a_training_that_was_stopped_ends_in_the_same_bits(balls, tmp_path):
                 go_on()
         weights.append(go_on())
     assert all(torch.equal(a, b) for a, b in zip(*(w.values() for w in weights), strict=True))
+
+
+def test_the_bundle_runs_in_a_process_of_its_own(run, balls, tmp_path):
+    """A network that MONAI does not have, in MONAI's own process: masks as ours."""
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    shutil.copy(balls / "imagesTr" / "ball_10.nii.gz", scans)
+    predict(run.path, str(scans), tmp_path / "masks", quiet=True)
+    bundle, difference = export(run.path, "monai-bundle", tmp_path / "bundle")
+    assert difference < 1e-4
+    run_bundle(bundle, scans, tmp_path / "theirs")
+    ours = np.asarray(nibabel.load(tmp_path / "masks" / "ball_10.nii.gz").dataobj)
+    theirs = np.asarray(nibabel.load(tmp_path / "theirs" / "ball_10_seg.nii.gz").dataobj)
+    assert ours.shape == theirs.shape and np.mean(ours == theirs) > 0.98
 
 
 @pytest.mark.slow

@@ -112,7 +112,8 @@ class DintsSpace(SearchSpace):
         if len(input_shape) != c["dims"] + 1 or min(input_shape) < 1:
             raise UsageError(
                 f"The space {self.name!r} with dims={c['dims']} takes inputs of {c['dims']} "
-                f"dimensions and channels first, not of shape {tuple(input_shape)}."
+                f"dimensions and channels first, not of shape {tuple(input_shape)}: its option "
+                "dims says how many."
             )
         step = 2 ** (c["depths"] - 1 + int(c["down"]))
         sides = input_shape[1:]
