@@ -215,7 +215,8 @@ class CellSpace(SearchSpace):
         if len(input_shape) != self.design.dims + 1 or min(input_shape, default=0) < 1:
             raise UsageError(
                 f"The space {self.name!r} takes inputs of {self.design.dims} dimensions and "
-                f"channels first, not of shape {tuple(input_shape)}: its option dims says how many."
+                f"channels first, not of shape {tuple(input_shape)}: its option dims says how "
+                "many."
             )
         return input_shape[0]
 
