@@ -7,7 +7,10 @@ from ..core.architecture import Architecture
 from ..core.errors import UsageError
 from ..core.numbers import Numbers, numbers_of, odd, options_of
 from ..core.space import Choice, SearchSpace
+from ..nn.shared import SharedNetwork
 from .unet import Level, Shape, UNet
+
+_STARTS, _BLOCKS = ("half", "full"), ("plain", "residual")
 
 
 class UNetSpace(SearchSpace):
@@ -17,14 +20,21 @@ class UNetSpace(SearchSpace):
     input or half of it. Each level has a width (``level1.width``), a number of blocks in the
     encoder and a kernel; ``block`` (plain or residual), ``norm``, ``attention`` (gates in the skip
     connections) and ``deep`` (deep supervision) hold for all levels. Options ascend in cost.
+
+    Networks share weights where they have one resolution and one kind of block.
     """
+
+    has_supernet = True
+    by_recipe = True
+    # The supernet is there for those who ask; "auto" stays with what measured searches took.
+    strategy = "bayes"
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         depths = tuple(config["depths"])
         choices = [
             Choice("levels", depths),
-            Choice("start", ("half", "full")),
-            Choice("block", ("plain", "residual")),
+            Choice("start", _STARTS),
+            Choice("block", _BLOCKS),
             Choice("norm", ("instance", "batch")),
             Choice("attention", ("no", "yes")),
             Choice("deep", ("no", "yes")),
@@ -59,12 +69,38 @@ class UNetSpace(SearchSpace):
         self, architecture: Architecture, input_shape: tuple[int, ...], outputs: int
     ) -> UNet:
         """The plain network of an architecture; see :meth:`SearchSpace.build`."""
+        self._check_input(input_shape)
+        return UNet(self.shape(architecture), input_shape, outputs)
+
+    def supernet(self, input_shape: tuple[int, ...], outputs: int) -> SharedNetwork:
+        """The supernet; see :meth:`SearchSpace.supernet`."""
+        self._check_input(input_shape)
+        largest = dict(self.largest())
+        covering = [
+            self.architecture({**largest, "start": start, "block": block})
+            for start in reversed(_STARTS)
+            for block in reversed(_BLOCKS)
+        ]
+        return SharedNetwork(
+            lambda architecture: self.build(architecture, input_shape, outputs),
+            covering,
+            lambda architecture: f"{architecture['start']}-{architecture['block']}",
+        )
+
+    def largest(self) -> Architecture:
+        """The architecture of all last options."""
+        return self.architecture({c.name: c.options[-1] for c in self.choices})
+
+    def smallest(self) -> Architecture:
+        """The architecture of all first options."""
+        return self.complete({}, None)
+
+    def _check_input(self, input_shape: tuple[int, ...]) -> None:
         if len(input_shape) not in (3, 4) or min(input_shape) < 1:
             raise UsageError(
                 f"The space {self.name!r} takes images and volumes with channels first, not "
                 f"inputs of shape {tuple(input_shape)}."
             )
-        return UNet(self.shape(architecture), input_shape, outputs)
 
 
 def unet(

@@ -139,6 +139,20 @@ def test_bad_scans(run, tmp_path, source, out, said):
     assert not list(tmp_path.rglob("*.part")) and not (tmp_path / out).exists()
 
 
+@pytest.mark.parametrize("strategy", ["spos", "ofa"])
+def test_one_shot_strategies_search_volumes(balls, tmp_path, strategy):
+    """Paths of shared weights learn from patches and are scored on whole volumes."""
+    run = nd.search(
+        SPACE, str(balls), out=tmp_path / "run", strategy=strategy, budget="epochs=6,trials=5",
+        train_budget="epochs=1", objectives=["dice", "params<=1e4"], validate=False,
+        recipe={"batch_size": 4}, task_options={"patches": 4}, quiet=True,
+    )  # fmt: skip
+    losses = [r.detail["train_loss"] for r in run.history.of("search/supernet")]
+    assert losses[-1] < losses[0], "nothing was learnt"
+    assert run.result["best"]["metrics"]["params"] <= 1e4
+    assert sum(r.fidelity.get("supernet", False) for r in run.history.of("search")) == 5
+
+
 @pytest.mark.parametrize("space", ["darts:cells=2,channels=4", "unet"])
 def test_a_space_that_does_not_fit_is_refused(balls, tmp_path, space):
     task = str(balls) if space != "unet" else "digits"
