@@ -13,6 +13,7 @@ from ..core.architecture import Architecture
 from ..core.errors import UsageError
 from ..core.evaluate import Evaluator, Fidelity, Metrics
 from ..core.space import SearchSpace
+from .published import is_published, read_published
 
 COLUMNS = {12: "val_acc_12ep", 200: "test_acc_200ep"}
 """Epochs of training -> the column that holds the accuracy after them, in percent."""
@@ -26,10 +27,13 @@ class TableEvaluator(Evaluator):
     ``edges`` ("1<-0", ...); ``val_acc_12ep``, ``test_acc_200ep``, ``params_M`` and ``mflops``
     [N, D] belong to the ``datasets``. The accuracy after 12 epochs is of the validation split;
     after 200 the table has that of the test split alone, as published comparisons of searches do.
+    Published files are read too; :func:`nas_domains.evaluation.published.convert` makes an
+    ``.npz`` of one, which loads at once.
 
     Args:
         space: The space ``nasbench201``.
-        path: The ``.npz``.
+        path: The ``.npz``; or a published file of NAS-Bench-201 or NATS-Bench, see
+            :func:`nas_domains.evaluation.published.read_published`.
         dataset: One of the table's.
         latency: An ``.npz`` with ``devices`` [K] and ``latency_ms`` [N, K] of the same rows.
         device: One of those.
@@ -51,7 +55,8 @@ class TableEvaluator(Evaluator):
         latency: str | Path | None = None,
         device: str | None = None,
     ) -> None:
-        arrays = _read(Path(path), NEEDED)
+        place = Path(path)
+        arrays = read_published(place) if is_published(place) else _read(place, NEEDED)
         at = _position(arrays["datasets"], dataset, "data set", path)
         self.columns: dict[str, npt.NDArray[Any]] = {
             name: arrays[name][:, at] for name in (*COLUMNS.values(), "params_M", "mflops")
@@ -116,8 +121,8 @@ def _position(names: npt.NDArray[Any], name: str, kind: str, path: str | Path) -
 def _read(path: Path, needed: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
     if path.suffix != ".npz":
         raise UsageError(
-            f"{str(path)!r} is not an .npz, and the benchmark's own files are pickles, which are "
-            f"not opened as they may run code: write {', '.join(needed)} to an .npz with its API."
+            f"{str(path)!r} is no .npz, and no .pth or .pickle.pbz2 of the benchmark: name one of "
+            "them."
         )
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -64,7 +64,8 @@ def test_bad_tables_are_refused(tmp_path: Path) -> None:
         ("use nasbench201", (darts(cells=2, channels=2), good, "one")),
         ("noise.npz", (CELLS, noise, "one")),
         ("gone.npz", (CELLS, tmp_path / "gone.npz", "one")),
-        ("pickles", (CELLS, tmp_path / "NAS-Bench-201-v1_1-096897.pth", "one")),
+        ("No such file", (CELLS, tmp_path / "NAS-Bench-201-v1_1-096897.pth", "one")),
+        ("is no .npz", (CELLS, tmp_path / "table.csv", "one")),
     ):
         with pytest.raises(UsageError, match=match) as caught:
             TableEvaluator(*arguments)
