@@ -1,13 +1,15 @@
 """SST-2: half of an encoder's layers, found by a search, beside the whole, even and random halves.
 
 Runs ``nas-domains search`` on a checkpoint once a seed, with a limit on parameters that half of
-the encoder's layers keep, and writes ``sst2.json`` and ``sst2.md`` beside this file. A killed
-study goes on where it was: finished seeds are read, a begun one is resumed.
+the encoder's layers keep, and writes ``sst2.json`` and ``sst2.md`` (another ``--name`` for other
+texts) beside this file. A killed study goes on where it was: finished seeds are read, a begun one
+is resumed.
 
 All rows are parts of what was fine-tuned once, and are trained alike; a tenth of the training
 sentences selects, and the development sentences (the test here) are scored once a trained network.
 
     python benchmarks/sst2.py sst2_train.tsv sst2_dev.tsv --checkpoint all-minilm-l6-v2/
+    python benchmarks/sst2.py trec6_train.tsv trec6_test.tsv --checkpoint DIR --name trec6_parts
     python benchmarks/sst2.py                     # the committed table again
 """
 
@@ -147,7 +149,7 @@ def markdown(study: dict[str, Any]) -> str:
     randoms = [name for name in seeds[0]["right"] if name.startswith("random/")]
     n = len(seeds[0]["right"]["winner"])
     lines = [
-        f"# SST-2, {n} development sentences as the test",
+        f"# {study['name']}, {n} texts as the test",
         "",
         f"`nas-domains search {' '.join(study['options'])}`, seeds "
         f"{', '.join(study['seeds'])}; {environment['cpu']}, {environment['threads']} threads, "
@@ -199,8 +201,9 @@ def metrics_of(seed: dict[str, Any], name: str) -> dict[str, Any]:
 def write(study: dict[str, Any]) -> None:
     """Writes the record and the table, and prints the table."""
     text = markdown(study)
-    (HERE / "sst2.json").write_text(json.dumps(study, indent=1) + "\n", encoding="utf-8")
-    (HERE / "sst2.md").write_text(text, encoding="utf-8")
+    stem = HERE / study["name"]
+    stem.with_suffix(".json").write_text(json.dumps(study, indent=1) + "\n", encoding="utf-8")
+    stem.with_suffix(".md").write_text(text, encoding="utf-8")
     print(text)
 
 
@@ -215,11 +218,13 @@ def main() -> None:
     parser.add_argument("--budget", default="epochs=1,trials=300")
     parser.add_argument("--train-budget", default="epochs=2")
     parser.add_argument("--tune", type=int, default=2, help="epochs of the whole network")
-    parser.add_argument("--runs", type=Path, default=Path("runs/sst2"))
+    parser.add_argument("--runs", type=Path, help="default: runs/NAME")
+    parser.add_argument("--name", default="sst2", help="of the study and its files")
     parser.add_argument("--option", action="append", default=[], help="more, for the command")
     arguments = parser.parse_args()
     if arguments.train is None:
-        print(markdown(json.loads((HERE / "sst2.json").read_text(encoding="utf-8"))))
+        file = HERE / f"{arguments.name}.json"
+        print(markdown(json.loads(file.read_text(encoding="utf-8"))))
         return
     if not arguments.test or not arguments.checkpoint:
         parser.error("name the test file and --checkpoint")
@@ -231,9 +236,15 @@ def main() -> None:
     options += arguments.option
     command = ["git", "rev-parse", "--short", "HEAD"]
     code = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False).stdout
-    study: dict[str, Any] = {"code": code.strip() or "unknown", "options": options, "seeds": {}}
+    study: dict[str, Any] = {
+        "name": arguments.name,
+        "code": code.strip() or "unknown",
+        "options": options,
+        "seeds": {},
+    }
+    runs = arguments.runs or Path("runs") / arguments.name
     for seed in range(arguments.seeds):
-        study["seeds"][str(seed)] = read_run(run_seed(arguments.runs, seed, options))
+        study["seeds"][str(seed)] = read_run(run_seed(runs, seed, options))
         write(study)
 
 

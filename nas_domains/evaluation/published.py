@@ -136,8 +136,8 @@ def _of(path: Path, content: Any, name: str) -> Any:
     found = content.get(name) if isinstance(content, Mapping) else None
     if not isinstance(found, list | tuple | Mapping) or not found:
         raise UsageError(
-            f"{str(path)!r} has no {name}: name a file of NAS-Bench-201 or of NATS-Bench's topology "
-            "space."
+            f"{str(path)!r} has no {name}: name a file of NAS-Bench-201 or of NATS-Bench's "
+            "topology space."
         )
     return found
 
