@@ -134,8 +134,8 @@ def test_a_converted_file_is_the_same_table(tmp_path: Path) -> None:
         assert set(file.files) == set(arrays)
         assert all(np.array_equal(file[name], arrays[name]) for name in arrays)
     cell = CELLS.from_arch_str(ARCHS[1])
-    pair = [TableEvaluator(CELLS, p, "cifar100")(cell, Fidelity(200), trial=0) for p in (path, made)]
-    assert pair[0] == pair[1]
+    tables = [TableEvaluator(CELLS, place, "cifar100") for place in (path, made)]
+    assert len({str(table(cell, Fidelity(200), trial=0)) for table in tables}) == 1
     with pytest.raises(UsageError, match=r"table\.csv"):
         convert(path, tmp_path / "table.csv", quiet=True)
 
