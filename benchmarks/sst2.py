@@ -16,6 +16,7 @@ sentences selects, and the development sentences (the test here) are scored once
 import argparse
 import json
 import math
+import re
 import statistics
 import subprocess
 import sys
@@ -35,6 +36,14 @@ def limit_of(checkpoint: str) -> int:
     space: Any = load_space(f"transformer:checkpoint={checkpoint}")
     table = space.cost_tables((16,), 2)["params"]
     return int(table.base + (table.cost(space.largest()) - table.base) / 2)
+
+
+def without_places(study: dict[str, Any]) -> dict[str, Any]:
+    """A record that names files and folders, but not where they lie on this machine."""
+    found: dict[str, Any] = json.loads(
+        re.sub(r'(["=])/(?:[^/",]+/)+', r"\1", json.dumps(study))
+    )
+    return found
 
 
 def run_seed(runs: Path, seed: int, options: list[str]) -> Path:
@@ -200,6 +209,7 @@ def metrics_of(seed: dict[str, Any], name: str) -> dict[str, Any]:
 
 def write(study: dict[str, Any]) -> None:
     """Writes the record and the table, and prints the table."""
+    study = without_places(study)
     text = markdown(study)
     stem = HERE / study["name"]
     stem.with_suffix(".json").write_text(json.dumps(study, indent=1) + "\n", encoding="utf-8")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from breastmnist import code
-from sst2 import answers, metrics_of, paired, run_seed, task_of
+from sst2 import answers, metrics_of, paired, run_seed, task_of, without_places
 
 HERE = Path(__file__).parent
 
@@ -81,6 +81,7 @@ def markdown(study: dict[str, Any]) -> str:
 
 def write(study: dict[str, Any], place: Path) -> None:
     """Writes the record and the table, and prints the table."""
+    study = without_places(study)
     text = markdown(study)
     (place / "trec6.json").write_text(json.dumps(study, indent=1) + "\n", encoding="utf-8")
     (place / "trec6.md").write_text(text, encoding="utf-8")
