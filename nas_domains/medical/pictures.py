@@ -62,10 +62,11 @@ def picture(
         name: The case.
     """
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     slices = _slices(truth)
     low, high = np.percentile(x.numpy(), [1, 99])
-    figure = Figure(figsize=(2.2 * len(slices), 4.9), layout="constrained")
+    figure = Figure(figsize=(2.2 * len(slices), 5.2), layout="constrained")
     rows = figure.subplots(2, len(slices), squeeze=False)
     for row, (label, mask) in zip(rows, (("truth", truth), ("winner", predicted)), strict=True):
         for axes, z in zip(row, slices, strict=True):
@@ -78,10 +79,12 @@ def picture(
             axes.set_xticks([])
             axes.set_yticks([])
             axes.set_title(f"{label}, slice {z}", fontsize=8)
-    names = zip(classes[1:], _COLOURS * len(classes), strict=False)
     figure.suptitle(name, fontsize=9)
-    for number, (text, colour) in enumerate(names):
-        figure.text(0.02 + 0.25 * number, 0.005, text, color=colour, fontsize=8, weight="bold")
+    lines = [
+        Line2D([], [], color=colour, label=text)
+        for text, colour in zip(classes[1:], _COLOURS * len(classes), strict=False)
+    ]
+    figure.legend(handles=lines, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     content = io.BytesIO()
     # Without a date and a version the same picture has the same bytes.
     figure.savefig(content, format="png", dpi=90, metadata={"Software": None})
