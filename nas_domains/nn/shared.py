@@ -1,6 +1,7 @@
 """The supernet of a space whose networks are made of ordinary layers, of MONAI's for example."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -106,6 +107,15 @@ class SharedNetwork(nn.Module):
     def weight_parameters(self) -> list[nn.Parameter]:
         """The shared weights of all networks."""
         return list(self.shared.parameters())
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Loads the shared tensors; the layers of the body have none of their own."""
+        own = {name.removeprefix("shared."): value for name, value in state_dict.items()}
+        found = self.shared.load_state_dict(own, strict, assign)
+        self.set_architecture(self._path)
+        return found
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SharedNetwork":
         # Moved tensors have other memory, of which the body's statistics must be views again.

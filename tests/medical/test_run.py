@@ -153,6 +153,28 @@ def test_one_shot_strategies_search_volumes(balls, tmp_path, strategy):
     assert sum(r.fidelity.get("supernet", False) for r in run.history.of("search")) == 5
 
 
+def test_a_one_shot_search_that_was_stopped_ends_alike(balls, tmp_path):
+    """Shared tensors, statistics and momenta go on to the same bits."""
+    runs = []
+    for place in ("whole", "stopped"):
+
+        def begin(place=place):
+            return nd.search(
+                SPACE, str(balls), out=tmp_path / place, strategy="ofa", budget="epochs=2,trials=4",
+                train_budget="epochs=1", validate=False, recipe={"batch_size": 4},
+                task_options={"patches": 4}, quiet=True,
+            )  # fmt: skip
+
+        if place == "stopped":
+            with stopped_after(2):
+                begin()
+            runs.append(nd.resume(tmp_path / place, quiet=True))
+        else:
+            runs.append(begin())
+    each = [[(r.architecture, r.metrics) for r in run.history.of("search")] for run in runs]
+    assert len(each[0]) == 4 and each[0] == each[1]
+
+
 @pytest.mark.parametrize("space", ["darts:cells=2,channels=4", "unet"])
 def test_a_space_that_does_not_fit_is_refused(balls, tmp_path, space):
     task = str(balls) if space != "unet" else "digits"
