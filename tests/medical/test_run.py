@@ -160,9 +160,9 @@ def test_a_one_shot_search_that_was_stopped_ends_alike(balls, tmp_path):
 
         def begin(place=place):
             return nd.search(
-                SPACE, str(balls), out=tmp_path / place, strategy="ofa", budget="epochs=2,trials=4",
-                train_budget="epochs=1", validate=False, recipe={"batch_size": 4},
-                task_options={"patches": 4}, quiet=True,
+                SPACE, str(balls), out=tmp_path / place, strategy="ofa",
+                budget="epochs=2,trials=4", train_budget="epochs=1", validate=False,
+                recipe={"batch_size": 4}, task_options={"patches": 4}, quiet=True,
             )  # fmt: skip
 
         if place == "stopped":
