@@ -8,6 +8,7 @@ from torch import nn
 from ..core.errors import UsageError
 from ..core.objective import Objective
 from ..core.task import Task
+from .cost import alone
 from .energy import energy_meter, measure_energy
 from .memory import peak_memory
 from .ort import check_ort, measure_ort_latency
@@ -61,10 +62,12 @@ def how_measured(objectives: Sequence[Objective], device: str) -> dict[str, str]
     """In words how each of the named costs is measured: what, how often, on how many threads."""
     threads = torch.get_num_threads()
     on = f"{threads} thread{'' if threads == 1 else 's'}"
+    by = ", in its CPU time" if alone(torch.device("cpu")) else ""
     where = "the GPU's counter" if device == "cuda" else f"RAPL of all packages, {on}"
     words = {
-        "latency_ms": f"median of 30 passes of one input in eager PyTorch on {device}, {on}",
-        "ort_latency_ms": f"median of 30 passes of one input in ONNX Runtime on cpu, {on}",
+        "latency_ms": f"median of 30 passes of one input in eager PyTorch on {device}, {on}"
+        + (by if device == "cpu" else ""),
+        "ort_latency_ms": f"median of 30 passes of one input in ONNX Runtime on cpu, {on}{by}",
         "peak_memory_mb": "weights and tensors that live at once in a pass of one input",
         "energy_mj": f"mean of a pass of one input over a second, by {where}, idle power included",
     }
