@@ -1,14 +1,16 @@
 """The published files of NAS-Bench-201 and NATS-Bench, as the arrays of a table.
 
-They are pickles. A pickle may name any function to call; here the names are limited to those that
-make dictionaries and numbers, and a file that names another is refused before anything is called.
+They are pickles. A pickle may name any function to call; here the names are limited to
+dictionaries and to stand-ins that make plain numbers, and a file that names another is refused
+before anything is called. Numpy's own dtypes and arrays are not among them: a file could have
+them read addresses that it wrote itself.
 """
 
 import bz2
 import pickle
 import re
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ SPLITS = {
 """Data set -> what its accuracy after 12 epochs is of, and after 200: (trained on, scored on)."""
 _EPOCHS = {"12": ("12", "less"), "200": ("200", "full")}
 """Epochs -> the names that NATS-Bench and NAS-Bench-201 have for them."""
+_KINDS = ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u1", "b1")
 _TRUSTED = 888
 """Seed whose costs hold where those of several seeds differ, as the published API has it."""
 
@@ -69,7 +72,9 @@ def read_published(path: str | Path, reporter: Reporter | None = None) -> dict[s
         for number, cell in enumerate(cells, 1):
             try:
                 rows = _numbers(cell)
-            except (KeyError, TypeError, ValueError, AttributeError, StopIteration):
+            except (
+                LookupError, ArithmeticError, TypeError, ValueError, AttributeError, StopIteration
+            ):  # fmt: skip
                 raise UsageError(
                     f"The cell {number - 1} of {str(path)!r} is not as the benchmark's are: "
                     "restore it from a copy."
@@ -125,16 +130,16 @@ def _cells(path: Path) -> tuple[Sequence[str], Iterator[Results]]:
         return archs, (_unpacked(place) for place in places)
     content = _tensors(path) if path.suffix == ".pth" else _unpacked(path)
     archs = _of(path, content, "meta_archs")
-    infos = _of(path, content, "arch2infos")
+    infos = _of(path, content, "arch2infos", Mapping)
     missing = next((i for i in range(len(archs)) if i not in infos), None)
     if missing is not None:
         raise UsageError(f"{str(path)!r} lacks the cell {missing}: restore it from a copy.")
     return archs, (infos[i] for i in range(len(archs)))
 
 
-def _of(path: Path, content: Any, name: str) -> Any:
+def _of(path: Path, content: Any, name: str, kind: type = list) -> Any:
     found = content.get(name) if isinstance(content, Mapping) else None
-    if not isinstance(found, list | tuple | Mapping) or not found:
+    if not isinstance(found, kind) or not found:
         raise UsageError(
             f"{str(path)!r} has no {name}: name a file of NAS-Bench-201 or of NATS-Bench's "
             "topology space."
@@ -196,31 +201,61 @@ def _cost(results: Results, dataset: str, key: str) -> float:
     return float(np.mean(list(values.values()))) if values else float("nan")
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    """How old pickles write bytes."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it encodes by {encoding}")
-    return text.encode("latin1")
+class _Kind:
+    """Stands for numpy's dtype, of plain numbers alone: a real one may be told to read pointers."""
+
+    def __init__(self, code: str, align: bool = False, copy: bool = False) -> None:
+        if code not in _KINDS:
+            raise pickle.UnpicklingError(f"it holds numbers of the kind {code!r}")
+        self.code, self.order = code, "<"
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        if state[1] not in ("<", ">", "|", "=") or any(state[2:5]):
+            raise pickle.UnpicklingError("it holds numbers of several parts")
+        self.order = state[1]
+
+
+class _Scalar:
+    """Stands for numpy's maker of a number. It has no attributes that a file could change."""
+
+    __slots__ = ()
+
+    def __call__(self, kind: object, data: object) -> Any:
+        """The number as one of Python's."""
+        if type(kind) is not _Kind or type(data) is not bytes:
+            raise pickle.UnpicklingError("it holds a number of an unknown kind")
+        dtype = np.dtype(kind.code).newbyteorder(kind.order)  # type: ignore[call-overload]
+        if len(data) != dtype.itemsize:
+            raise pickle.UnpicklingError("it holds a number of another length")
+        return np.frombuffer(data, dtype)[0].item()
+
+
+class _Latin1:
+    """Stands for how old pickles write bytes."""
+
+    __slots__ = ()
+
+    def __call__(self, text: object, encoding: object) -> bytes:
+        """The bytes of a text."""
+        if type(text) is not str or encoding != "latin1":
+            raise pickle.UnpicklingError("it holds bytes in another encoding")
+        return text.encode("latin1")
 
 
 def _trusted() -> dict[tuple[str, str], Any]:
-    """The names that a published pickle may call, none of which runs what it is given."""
-    scalar = np.float64(0).__reduce__()[0]
-    array = np.zeros(1).__reduce__()[0]
-    found: dict[tuple[str, str], Any] = {
+    """The names that a published pickle may call: dictionaries, and stand-ins for numpy's."""
+    scalar = _Scalar()
+    return {
         ("collections", "OrderedDict"): OrderedDict,
         ("collections", "defaultdict"): defaultdict,
         ("builtins", "list"): list,
         ("builtins", "dict"): dict,
         ("builtins", "set"): set,
-        ("_codecs", "encode"): _latin1,
-        ("numpy", "dtype"): np.dtype,
-        ("numpy", "ndarray"): np.ndarray,
+        ("_codecs", "encode"): _Latin1(),
+        ("numpy", "dtype"): _Kind,
+        ("numpy.core.multiarray", "scalar"): scalar,
+        ("numpy._core.multiarray", "scalar"): scalar,
     }
-    for core in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        found[core, "scalar"] = scalar
-        found[core, "_reconstruct"] = array
-    return found
 
 
 class _Numbers(pickle.Unpickler):
@@ -237,28 +272,33 @@ class _Numbers(pickle.Unpickler):
 
 
 def _unpacked(path: Path) -> Any:
-    try:
+    def load() -> Any:
         with bz2.open(path, "rb") as file:
             return _Numbers(file).load()
-    except FileNotFoundError:
-        raise UsageError(f"No such file: {str(path)!r}.") from None
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise UsageError(_refused(path, error)) from None
+
+    return _opened(path, load)
 
 
 def _tensors(path: Path) -> Any:
     import torch
 
-    kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)]
-    # By the names of both numpy 1 and 2.
     names = [(call, f"{module}.{name}") for (module, name), call in _Numbers.names.items()]
-    try:
-        with torch.serialization.safe_globals([*kinds, *names]):
+
+    def load() -> Any:
+        with torch.serialization.safe_globals(names):
             return torch.load(path, map_location="cpu", weights_only=True)
+
+    return _opened(path, load)
+
+
+def _opened(path: Path, load: Callable[[], Any]) -> Any:
+    """What a file holds, or one sentence on why it is not opened."""
+    try:
+        return load()
     except FileNotFoundError:
         raise UsageError(f"No such file: {str(path)!r}.") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise UsageError(f"{str(path)!r} cannot be read ({error.strerror}).") from None
     except MemoryError:
         raise
     except Exception as error:

@@ -176,6 +176,14 @@ def test_nothing_in_a_file_is_run(kind: str, tmp_path: Path) -> None:
     assert not mark.exists()
 
 
+def huge(index):
+    """A cell whose accuracies are larger than any float."""
+    found = {name: results(index, 3) for name in ("12", "200")}
+    for trial in found["12"]["all_results"].values():
+        trial["eval_acc1es"] = dict.fromkeys(trial["eval_acc1es"], 10**400)
+    return found
+
+
 BAD = {
     "noise": (lambda p: p.write_bytes(b"noise"), "damaged"),
     "cut short": (lambda p: p.write_bytes(pack(p, whole()).read_bytes()[:200]), "damaged"),
@@ -183,6 +191,11 @@ BAD = {
     "no cells": (lambda p: pack(p, whole(arch2infos={})), "has no arch2infos"),
     "a missing cell": (lambda p: pack(p, whole(arch2infos={0: {}})), "lacks the cell 1"),
     "another record": (lambda p: pack(p, whole(arch2infos={0: {}, 1: {}})), "The cell 0"),
+    "a list of records": (lambda p: pack(p, whole(arch2infos=[1, 2])), "has no arch2infos"),
+    "a huge number": (
+        lambda p: pack(p, {**whole(), "arch2infos": {i: huge(i) for i in range(2)}}),
+        "The cell 0",
+    ),
     "size space": (lambda p: pack(p, whole(meta_archs=["64:64:64", "8:8:8"])), "no cell of NAS"),
     "gone": (lambda p: None, "No such file"),
 }
@@ -203,3 +216,43 @@ def test_a_folder_that_lacks_a_cell_is_refused(tmp_path: Path) -> None:
     (path / "000001.pickle.pbz2").unlink()
     with pytest.raises(UsageError, match="000001"):
         read_published(path)
+
+
+class Forged:
+    """An array or a number of numpy whose elements are addresses that the file wrote."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __reduce__(self):
+        if self.kind == "array":
+            return np.ndarray, ((1,), np.dtype("O"), b"A" * 8)
+        scalar = np.float64(0).__reduce__()[0]
+        dtype = np.dtype({"object": "O", "record": "i4,i4", "void": "V8"}[self.kind])
+        return scalar, (dtype, b"A" * 8)
+
+
+@pytest.mark.parametrize("kind", ["array", "object", "record", "void"])
+@pytest.mark.parametrize("ending", ["pbz2", "pth"])
+def test_no_address_is_read_from_a_file(kind: str, ending: str, tmp_path: Path) -> None:
+    content = whole(extra=Forged(kind))
+    path = tmp_path / ("a.pth" if ending == "pth" else "a.pickle.pbz2")
+    if ending == "pth":
+        torch.save(content, path)
+    else:
+        pack(path, content)
+    with pytest.raises(UsageError) as caught:
+        read_published(path)
+    one_sentence(str(caught.value), "more than numbers")
+
+
+def test_numbers_of_every_kind_are_read(tmp_path: Path) -> None:
+    content = whole()
+    for trial in content["arch2infos"][0]["200"]["all_results"].values():
+        trial["params"], trial["epochs"] = np.float32(0.25), np.int64(5)
+        trial["flop"] = np.dtype(">f8").type(7.5)
+    pair = [pack(tmp_path / "a.pickle.pbz2", content), tmp_path / "a.pth"]
+    torch.save(content, pair[1])
+    for path in pair:
+        arrays = read_published(path)
+        assert arrays["params_M"][0, 0] == 0.25 and arrays["mflops"][0, 0] == 7.5
