@@ -35,12 +35,12 @@ def read_image(path: str, channels: int) -> tuple[npt.NDArray[np.float32], Affin
             infinite intensities.
     """
     voxels, affine = _read(path, np.float32)
-    if voxels.ndim == 2 or (voxels.ndim == 3 and voxels.shape[2] == channels > 1):
+    if _is_flat(voxels.shape, channels):
         voxels = voxels[:, :, None]
     if voxels.ndim == 3 and channels == 1:
         voxels = voxels[..., None]
     if voxels.ndim != 4 or voxels.shape[3] != channels:
-        wanted = "3 dimensions" if channels == 1 else f"4 dimensions, the last of {channels}"
+        wanted = "3 dimensions" if channels == 1 else f"3 or 4 dimensions, the last of {channels}"
         raise UsageError(
             f"The image {path!r} has the shape {_shape(voxels)}, but {channels} modalit"
             f"{'y' if channels == 1 else 'ies'} make {wanted}."
@@ -51,6 +51,18 @@ def read_image(path: str, channels: int) -> tuple[npt.NDArray[np.float32], Affin
             "intensities: mend it, or leave the case out."
         )
     return np.ascontiguousarray(np.moveaxis(voxels, 3, 0)), affine
+
+
+def is_flat(path: str, channels: int) -> bool:
+    """Whether an image that can be read has two dimensions, beside that of its modalities."""
+    import nibabel
+
+    image: Any = nibabel.load(path)
+    return _is_flat(image.shape, channels)
+
+
+def _is_flat(shape: Sequence[int], channels: int) -> bool:
+    return (len(shape) == 2 and channels == 1) or (len(shape) == 3 and shape[2] == channels > 1)
 
 
 def read_case(

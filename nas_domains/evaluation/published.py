@@ -202,7 +202,7 @@ def _cost(results: Results, dataset: str, key: str) -> float:
 
 
 class _Kind:
-    """Stands for numpy's dtype, of plain numbers alone: a real one may be told to read pointers."""
+    """Stands for numpy's dtype, of plain numbers alone: a real one may read pointers."""
 
     def __init__(self, code: str, align: bool = False, copy: bool = False) -> None:
         if code not in _KINDS:
@@ -224,7 +224,8 @@ class _Scalar:
         """The number as one of Python's."""
         if type(kind) is not _Kind or type(data) is not bytes:
             raise pickle.UnpicklingError("it holds a number of an unknown kind")
-        dtype = np.dtype(kind.code).newbyteorder(kind.order)  # type: ignore[call-overload]
+        order: Any = kind.order
+        dtype = np.dtype(kind.code).newbyteorder(order)
         if len(data) != dtype.itemsize:
             raise pickle.UnpicklingError("it holds a number of another length")
         return np.frombuffer(data, dtype)[0].item()
@@ -282,7 +283,9 @@ def _unpacked(path: Path) -> Any:
 def _tensors(path: Path) -> Any:
     import torch
 
-    names = [(call, f"{module}.{name}") for (module, name), call in _Numbers.names.items()]
+    names: list[Any] = [
+        (call, f"{module}.{name}") for (module, name), call in _Numbers.names.items()
+    ]
 
     def load() -> Any:
         with torch.serialization.safe_globals(names):

@@ -80,7 +80,8 @@ def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
 @contextmanager
 def kept_statistics(network: nn.Module) -> Iterator[None]:
     """Batch-norm statistics that change within the block are put back bit for bit behind it."""
-    buffers = [b for norm in tracking_norms(network) for b in norm.buffers()]
+    # All, and not those of the norms that run now: others may run within the block.
+    buffers = list(network.buffers())
     before = [b.clone() for b in buffers]
     try:
         yield

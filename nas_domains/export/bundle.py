@@ -205,6 +205,11 @@ def _preprocessing(description: Mapping[str, Any]) -> tuple[list[dict[str, Any]]
         return {"_target_": target, "keys": "image", **arguments}
 
     steps = [step("LoadImaged"), step("EnsureChannelFirstd")]
+    if given.get("flat"):
+        raise UsageError(
+            "The images of this run have two dimensions, which the transforms of a MONAI bundle "
+            "do not read as slices: use --format onnx or torch, or nas-domains predict."
+        )
     if given.get("loader") == "decathlon":
         steps.append(step("Orientationd", axcodes="RAS"))
         steps.append(step("Spacingd", pixdim=list(given["spacing"]), mode="bilinear"))

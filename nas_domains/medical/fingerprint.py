@@ -133,7 +133,7 @@ class Fingerprint:
             parts.append(f"{name} {share:.2%}{missing}")
         return [
             f"{len(self.facts)} training cases, {_by(low)} to {_by(high)} voxels (median "
-            f"{_by(middle)}), trained at {_by(spacing)} mm; modalities: "
+            f"{_by(middle)}), trained at {_by(spacing, 'own')} mm; modalities: "
             f"{', '.join(self.about.modalities)}.",
             f"Share of the voxels by class: {', '.join(parts)}.",
         ]
@@ -186,5 +186,5 @@ def whole_sides(sides: Sequence[float], patch: Sequence[int]) -> tuple[int, ...]
     return whole if all(w <= 2 * p for w, p in zip(whole, patch, strict=True)) else None
 
 
-def _by(numbers: Sequence[float] | npt.NDArray[Any]) -> str:
-    return "x".join(f"{number:g}" for number in numbers)
+def _by(numbers: Sequence[float] | npt.NDArray[Any], none: str = "0") -> str:
+    return "x".join(f"{number:g}" if number else none for number in numbers)

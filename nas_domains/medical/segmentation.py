@@ -11,6 +11,7 @@ from ..core.errors import UsageError
 from ..core.numbers import whole_from
 from ..core.task import Recipe, Task
 from ..data.decathlon import Case, Decathlon, read_decathlon
+from ..data.nifti import is_flat
 from ..data.rule import SplitRule
 from ..data.volumes import Volumes
 from .cases import Divided, divide
@@ -133,7 +134,10 @@ def _task(
     # Slices are left as far from each other as they are, unless that is asked for.
     brought = spacing or tuple(0.0 if i == axis else side for i, side in enumerate(common))
     spacing = spacing or common
-    usual = np.median(print_of.sides(spacing), 0).tolist()
+    every = print_of.sides(spacing)
+    if axis is not None and brought[axis] == 0:
+        every[:, axis] = [facts.sides[axis] for facts in print_of.facts]
+    usual = np.median(every, 0).tolist()
     sides = [side for i, side in enumerate(usual) if i != axis]
     patch = asked or patch_of(sides)
     whole = whole_sides(sides, patch)
@@ -149,6 +153,7 @@ def _task(
         "window": list(patch),
         "most": most,
         "axis": axis,
+        "flat": is_flat(divided.train[0].image, len(about.modalities)),
     }
     infer = WholeVolume.of(preprocess)
     classes = len(about.classes)
@@ -167,7 +172,7 @@ def _task(
         "batch_size": min(batch_of(patch), patches * len(divided.train)),
         "epochs": -(-PATCHES * slices // patches),
     }
-    notes = [*print_of.notes(spacing), *divided.notes]
+    notes = [*print_of.notes(brought), *divided.notes]
     notes.append(_patch_note(patch, recipe["batch_size"], patches, axis))
     notes += [f"Left out: {why}" for why in skipped]
     task = Task(

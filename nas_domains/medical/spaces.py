@@ -76,10 +76,18 @@ class UNetSpace(SearchSpace):
         """The supernet; see :meth:`SearchSpace.supernet`."""
         self._check_input(input_shape)
         largest = dict(self.largest())
+        # Between equal widths a residual block has no convolution beside it, so each width is
+        # also tried at its second largest.
+        varied = [
+            {choice.name: choice.options[-2]}
+            for choice in self.choices
+            if choice.name.endswith(".width") and len(choice.options) > 1
+        ]
         covering = [
-            self.architecture({**largest, "start": start, "block": block})
+            self.architecture({**largest, "start": start, "block": block, **change})
             for start in reversed(_STARTS)
             for block in reversed(_BLOCKS)
+            for change in ({}, *varied)
         ]
         return SharedNetwork(
             lambda architecture: self.build(architecture, input_shape, outputs),

@@ -1,6 +1,6 @@
 """The supernet of a space whose networks are made of ordinary layers, of MONAI's for example."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,8 @@ class SharedNetwork(nn.Module):
     Under each name that a parameter has in some network lies a tensor as large as the largest of
     them; a network has a view of it: its first channels, and the centre of its kernel, as in
     Once-for-all (Cai et al. 2020, arXiv 1908.09791). The layers themselves are those of
-    ``build``, so that any network can be searched by paths without elastic layers of its own.
+    ``build``, so that any network can be searched by paths without elastic layers of its own;
+    its tensors must be parameters and buffers, not plain attributes.
 
     It runs one architecture at a time, at first the first of ``covering``. It has no architecture
     parameters: which path a step takes is for the strategy to draw.
@@ -41,16 +42,19 @@ class SharedNetwork(nn.Module):
         self.shared = nn.Module()
         for architecture in covering:
             network = build(architecture)
-            for name, value in network.state_dict(keep_vars=True).items():
+            for name, value in (*network.named_parameters(), *network.named_buffers()):
                 self._keep(_key(group(architecture), name), value)
         self.set_architecture(None)
+        self.register_load_state_dict_post_hook(_body_again)  # type: ignore[no-untyped-call]
 
     def _keep(self, key: str, value: Tensor) -> None:
         known = getattr(self.shared, key, None)
         if known is not None:
-            sides = zip(known.shape, value.shape, strict=True)
-            if all(one >= other for one, other in sides):
+            most = torch.Size(max(a, b) for a, b in zip(known.shape, value.shape, strict=True))
+            if most == known.shape:
                 return
+            if most != value.shape:
+                value = _enlarged(value, most)
         if isinstance(value, nn.Parameter):
             self.shared.register_parameter(key, value)
         else:
@@ -108,15 +112,6 @@ class SharedNetwork(nn.Module):
         """The shared weights of all networks."""
         return list(self.shared.parameters())
 
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> Any:
-        """Loads the shared tensors; the layers of the body have none of their own."""
-        own = {name.removeprefix("shared."): value for name, value in state_dict.items()}
-        found = self.shared.load_state_dict(own, strict, assign)
-        self.set_architecture(self._path)
-        return found
-
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SharedNetwork":
         # Moved tensors have other memory, of which the body's statistics must be views again.
         del self.body
@@ -125,12 +120,27 @@ class SharedNetwork(nn.Module):
         return self
 
 
+def _body_again(network: SharedNetwork, keys: Any) -> None:
+    """After loading: batch norms of the body ask for a number of their own, and get a view."""
+    keys.unexpected_keys[:] = [name for name in keys.unexpected_keys if "body." not in name]
+    network.set_architecture(network._path)
+
+
+def _enlarged(value: Tensor, shape: torch.Size) -> Tensor:
+    """As large as this, with fresh weights of the same spread."""
+    spread = float(value.detach().square().mean().sqrt())
+    made = value.detach().new_empty(shape).normal_(0, spread)
+    return nn.Parameter(made) if isinstance(value, nn.Parameter) else made
+
+
 def _key(group: str, name: str) -> str:
     return f"{group}/{name.replace('.', '/')}"
 
 
 def _part(whole: Tensor, shape: torch.Size) -> Tensor:
     """The first channels, the centre of the other sides."""
+    if any(side > most for side, most in zip(shape, whole.shape, strict=True)):
+        raise ValueError(f"{tuple(shape)} of {tuple(whole.shape)}: covering does not cover")
     slices = []
     for axis, (most, side) in enumerate(zip(whole.shape, shape, strict=True)):
         start = 0 if axis < 2 else (most - side) // 2

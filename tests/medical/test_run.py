@@ -139,7 +139,7 @@ def test_bad_scans(run, tmp_path, source, out, said):
     assert not list(tmp_path.rglob("*.part")) and not (tmp_path / out).exists()
 
 
-@pytest.mark.parametrize("strategy", ["spos", "ofa"])
+@pytest.mark.parametrize("strategy", ["spos", "ofa", "enas"])
 def test_one_shot_strategies_search_volumes(balls, tmp_path, strategy):
     """Paths of shared weights learn from patches and are scored on whole volumes."""
     run = nd.search(

@@ -1,6 +1,7 @@
 """Loss, metrics and inference against their definitions."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,8 +9,11 @@ import torch
 from monai.data import MetaTensor
 from torch import nn
 
+from nas_domains import load_space, load_task
 from nas_domains.core.errors import UsageError
 from nas_domains.medical.scoring import AT_ONCE, HD95, Dice, DiceCE, WholeVolume, padded
+from nas_domains.strategies.enas import EnasTraining
+from tests.make import make_context
 
 
 def scores(y, classes=3):
@@ -138,3 +142,13 @@ def test_metrics_do_not_change_what_they_are_given():
     for metric in (Dice(3), HD95(3, (1, 1, 1))):
         metric.update(output, y)
     assert torch.equal(output, before) and np.isfinite(float(output.sum()))
+
+
+def test_the_reward_of_a_path_with_deep_supervision_is_that_of_its_main_output(balls, tmp_path):
+    task = load_task(str(balls), patches=1)
+    context = make_context(tmp_path, load_space("unet"), task)
+    y = torch.randint(0, 3, (2, 8, 8, 8))
+    perfect = torch.nn.functional.one_hot(y, 3).movedim(-1, 1).float()
+    for output in (perfect, torch.stack([perfect, 1 - perfect], 1)):
+        training = SimpleNamespace(limit=None, context=context, output=lambda path, x, o=output: o)
+        assert EnasTraining.reward(training, None, torch.zeros(1), y) == pytest.approx(1)

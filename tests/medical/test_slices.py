@@ -93,6 +93,7 @@ def test_slices_stay_as_far_apart_as_they_are(tmp_path):
         nibabel.save(nibabel.Nifti1Image(array, np.diag([1.0, 1.0, 2.0, 1.0])), path)
     depth = nibabel.load(path).shape[2]
     task = nd.load_task(str(folder), dims=2, patches=1)
+    assert any("trained at 1x1xown mm" in note for note in task.notes)
     assert task.test[task.test.names.index("ball_07")][0].shape[3] == depth
     task = nd.load_task(str(folder), dims=2, patches=1, spacing="1x1x3")
     assert task.test[task.test.names.index("ball_07")][0].shape[3] < depth
@@ -146,10 +147,13 @@ def test_images_of_one_slice_are_slices(tmp_path, channels):
     assert task.infer.axis == 2 and task.passes == 1
     assert task.input_shape == (channels, 32, 24), "24 to 26 by 19, padded"
     run = nd.search(
-        SPACE, task, out=tmp_path / "run", strategy="random", budget="trials=1,epochs=1",
-        train_budget="epochs=1", validate=False, quiet=True,
+        SPACE, str(folder), out=tmp_path / "run", strategy="random", budget="trials=1,epochs=1",
+        task_options={"patches": 2}, train_budget="epochs=1", validate=False, quiet=True,
     )  # fmt: skip
     predict(run.path, str(folder / "imagesTr"), tmp_path / "masks", quiet=True)
+    with pytest.raises(UsageError) as caught:
+        export(run.path, "monai-bundle", tmp_path / "bundle")
+    one_sentence(str(caught.value), "two dimensions")
     mask = nibabel.load(tmp_path / "masks" / "flat_01.nii.gz")
     assert mask.shape == nibabel.load(folder / "labelsTr" / "flat_01.nii.gz").shape
 

@@ -97,3 +97,22 @@ def test_hand_made_classifiers(tmp_path):
     for given in (images, volumes):
         (network,) = baselines(given).values()
         assert network(torch.zeros(2, *given.input_shape)).shape == (2, given.outputs)
+
+
+@pytest.mark.parametrize(
+    ("space", "shape"),
+    [
+        ("4-6-8", (4, 16, 16, 16)),
+        ("4-6-8", (4, 16, 16)),
+        ("8-8-8", (1, 4, 4)),
+        ("8-8-8", (8, 16, 8)),
+    ],
+)
+def test_the_supernet_covers_where_widths_are_equal(space, shape):
+    """A residual block has a convolution beside it only where its widths differ."""
+    made = unet(channels=space, depths="2-3")
+    supernet = made.supernet(shape, 2).eval()
+    x = torch.randn(1, *shape)
+    for architecture in made.sample(60):
+        supernet.set_architecture(architecture)
+        assert supernet(x).shape == (1, 2, *shape[1:])

@@ -80,3 +80,21 @@ def test_statistics_stay_views_after_loading_moving_and_copying():
         plain = changed.extract(of(4, 3)).to(mean.dtype)
         torch.testing.assert_close(changed(x.to(mean.dtype)), plain(x.to(mean.dtype)))
     assert set(network.state_dict()) == set(state)
+
+
+def test_it_loads_inside_another_module():
+    outer = nn.Sequential(make())
+    state = {name: value.clone() + 1 for name, value in outer.state_dict().items()}
+    outer.load_state_dict(state)
+    mean = getattr(outer[0].shared, "a/1/running_mean")
+    before = mean.clone()
+    outer.train()(torch.randn(4, 3, 8, 8))
+    assert (mean != before).all()
+
+
+def test_what_no_covering_network_has_whole_is_enlarged():
+    covering = [of(2, 3), of(4, 1)]
+    network = SharedNetwork(SPACE.build, covering)
+    assert getattr(network.shared, "all/0/weight").shape == (4, 3, 3, 3)
+    assert network.extract(of(4, 3))[0].weight.shape == (4, 3, 3, 3)
+    assert getattr(network.shared, "all/0/weight").std() > 0
