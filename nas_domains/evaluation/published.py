@@ -19,11 +19,10 @@ import numpy as np
 from ..core.errors import UsageError
 from ..core.files import write_atomic
 from ..core.progress import Reporter
+from ..core.space_text import load_space
 
 __all__ = ["convert", "is_published", "read_published"]
 
-OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-EDGES = ("1<-0", "2<-0", "2<-1", "3<-0", "3<-1", "3<-2")
 ENDING = ".pickle.pbz2"
 SPLITS = {
     "cifar10": (("cifar10-valid", "x-valid"), ("cifar10", "ori-test")),
@@ -64,14 +63,16 @@ def read_published(path: str | Path, reporter: Reporter | None = None) -> dict[s
     """
     path = Path(path)
     archs, cells = _cells(path)
-    edges = [_edges(path, arch) for arch in archs]
+    # Any: it has the strings of cells, which other spaces have not.
+    space: Any = load_space("nasbench201")
+    rows = [_row(path, space, arch) for arch in archs]
     columns: dict[str, list[list[float]]] = {
         name: [] for name in ("val_acc_12ep", "test_acc_200ep", "params_M", "mflops")
     }
     with (reporter or Reporter(quiet=True)).bar("read", len(archs), "cells") as advance:
         for number, cell in enumerate(cells, 1):
             try:
-                rows = _numbers(cell)
+                numbers = _numbers(cell)
             except (
                 LookupError, ArithmeticError, TypeError, ValueError, AttributeError, StopIteration
             ):  # fmt: skip
@@ -79,10 +80,10 @@ def read_published(path: str | Path, reporter: Reporter | None = None) -> dict[s
                     f"The cell {number - 1} of {str(path)!r} is not as the benchmark's are: "
                     "restore it from a copy."
                 ) from None
-            for name, row in rows.items():
+            for name, row in numbers.items():
                 columns[name].append(row)
             advance(number)
-    arrays = {name: np.array(rows, np.float32) for name, rows in columns.items()}
+    arrays = {name: np.array(column, np.float32) for name, column in columns.items()}
     whole = [
         all(np.isfinite(column[:, i]).all() for column in arrays.values())
         for i in range(len(SPLITS))
@@ -90,10 +91,10 @@ def read_published(path: str | Path, reporter: Reporter | None = None) -> dict[s
     if not any(whole):
         raise UsageError(f"{str(path)!r} holds no data set that all its cells were trained on.")
     return {
-        "ops": np.array(OPS),
-        "edges": np.array(EDGES),
+        "ops": np.array(space.choices[0].options),
+        "edges": np.array(["<-".join(reversed(c.name.split("->"))) for c in space.choices]),
         "datasets": np.array([name for name, kept in zip(SPLITS, whole, strict=True) if kept]),
-        "arch": np.array(edges, np.int8),
+        "arch": np.array(rows, np.int8),
         **{name: column[:, whole] for name, column in arrays.items()},
     }
 
@@ -147,20 +148,16 @@ def _of(path: Path, content: Any, name: str, kind: type = list) -> Any:
     return found
 
 
-def _edges(path: Path, arch: object) -> list[int]:
-    """Number of the operation on each edge of "|op~0|+|op~0|op~1|+...", in the order of EDGES."""
-    nodes = [node.strip("|").split("|") for node in str(arch).split("+")]
-    found = {
-        f"{to}<-{edge.partition('~')[2]}": edge.partition("~")[0]
-        for to, node in enumerate(nodes, 1)
-        for edge in node
-    }
-    if sorted(found) != sorted(EDGES) or not set(found.values()) <= set(OPS):
+def _row(path: Path, space: Any, arch: object) -> list[int]:
+    """Number of the option of each choice of a cell."""
+    try:
+        architecture = space.from_arch_str(str(arch))
+    except UsageError:
         raise UsageError(
             f"{str(path)!r} holds {str(arch)[:80]!r}, which is no cell of NAS-Bench-201: name a "
             "file of its topology space."
-        )
-    return [OPS.index(found[edge]) for edge in EDGES]
+        ) from None
+    return [choice.options.index(architecture[choice.name]) for choice in space.choices]
 
 
 def _numbers(cell: Results) -> dict[str, list[float]]:
@@ -305,6 +302,7 @@ def _opened(path: Path, load: Callable[[], Any]) -> Any:
     except MemoryError:
         raise
     except Exception as error:
+        # pickle, bz2 and torch have a dozen exceptions for damaged and forged files.
         raise UsageError(_refused(path, error)) from None
 
 

@@ -86,8 +86,10 @@ class Fingerprint:
         return tuple(np.median([f.spacing for f in self.facts], 0).round(6).tolist())
 
     def sides(self, spacing: Sequence[float]) -> npt.NDArray[np.float64]:
-        """[N, 3]: sides of each case after resampling, in voxels."""
-        return np.array([np.multiply(f.sides, np.divide(f.spacing, spacing)) for f in self.facts])
+        """[N, 3]: sides of each case after resampling, in voxels; 0 leaves a side as it is."""
+        sides = np.array([f.sides for f in self.facts], np.float64)
+        own = np.array([f.spacing for f in self.facts])
+        return sides * np.where(spacing, own, 1) / np.where(spacing, spacing, 1)
 
     def axis(self, dims: int | None) -> int | None:
         """The axis that slices lie across, that of the longest voxels; None for volumes.

@@ -55,7 +55,12 @@ class _CaseMetric(Metric):
         self.add_state("values", default=[], dist_reduce_fx="cat")
 
     def update(self, output: Tensor, y: Tensor) -> None:
-        """Takes scores [B, K, ...] and classes [B, ...], which may know their affine."""
+        """Takes scores [B, K, ...] and classes [B, ...], which may know their affine.
+
+        Of outputs of deep supervision [B, S, K, ...] the first counts.
+        """
+        if output.dim() == y.dim() + 2:
+            output = output[:, 0]
         spacing = None
         if isinstance(y, MetaTensor):
             spacing, y = [float(side) for side in y.pixdim], y.as_tensor()

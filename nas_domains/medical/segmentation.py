@@ -123,23 +123,19 @@ def _task(
     about: Decathlon,
     divided: Divided,
     print_of: Fingerprint,
-    spacing: tuple[float, ...] | None,
+    asked: tuple[float, ...] | None,
     axis: int | None,
-    asked: tuple[int, ...] | None,
+    patch: tuple[int, ...] | None,
     patches: int | None,
     augment: Sequence[str],
     skipped: Sequence[str],
 ) -> Task:
-    common = print_of.spacing
     # Slices are left as far from each other as they are, unless that is asked for.
-    brought = spacing or tuple(0.0 if i == axis else side for i, side in enumerate(common))
-    spacing = spacing or common
-    every = print_of.sides(spacing)
-    if axis is not None and brought[axis] == 0:
-        every[:, axis] = [facts.sides[axis] for facts in print_of.facts]
-    usual = np.median(every, 0).tolist()
+    common = print_of.spacing
+    spacing = asked or tuple(0.0 if i == axis else side for i, side in enumerate(common))
+    usual = np.median(print_of.sides(spacing), 0).tolist()
     sides = [side for i, side in enumerate(usual) if i != axis]
-    patch = asked or patch_of(sides)
+    patch = patch or patch_of(sides)
     whole = whole_sides(sides, patch)
     # Volumes up to twice the usual size go through at once; others, and all where the usual one
     # is too large, in windows.
@@ -148,7 +144,7 @@ def _task(
         "loader": "decathlon",
         "modalities": list(about.modalities),
         "values": list(about.values),
-        "spacing": list(brought),
+        "spacing": list(spacing),
         "intensity": print_of.intensity(),
         "window": list(patch),
         "most": most,
@@ -172,7 +168,7 @@ def _task(
         "batch_size": min(batch_of(patch), patches * len(divided.train)),
         "epochs": -(-PATCHES * slices // patches),
     }
-    notes = [*print_of.notes(brought), *divided.notes]
+    notes = [*print_of.notes(spacing), *divided.notes]
     notes.append(_patch_note(patch, recipe["batch_size"], patches, axis))
     notes += [f"Left out: {why}" for why in skipped]
     task = Task(
@@ -185,7 +181,7 @@ def _task(
         outputs=classes,
         loss=DiceCE(),
         metrics={"dice": Dice(classes)},
-        final_metrics={"hd95_mm": HD95(classes, spacing)},
+        final_metrics={"hd95_mm": HD95(classes, asked or common)},
         classes=about.classes,
         recipe=RECIPE,
         preprocess=preprocess,

@@ -236,9 +236,6 @@ class EnasTraining(PathTraining):
         if goal.metric == "loss":
             value = float(self.context.task.loss(output, y))
         else:
-            if output.dim() == y.dim() + 2:
-                # Of deep supervision, which networks have in training, the first counts.
-                output = output[:, 0]
             metric = self.context.task.metrics[goal.metric].clone()
             metric.update(output.cpu(), y.cpu())
             value = float(metric.compute())
