@@ -321,7 +321,7 @@ class Work:
 
 
 def _check_fits(space: SearchSpace, task: Task, network: nn.Module) -> None:
-    """Refuses a space of classifiers where a class a voxel is asked for, and the reverse."""
+    """Refuses a space of classifiers where each voxel or token has a class, and the reverse."""
     if task.infer is None and task.loss is not nn.functional.cross_entropy:
         return
     dense = task.infer is not None or torch.as_tensor(task.train[0][1]).dim() > 0
@@ -334,9 +334,11 @@ def _check_fits(space: SearchSpace, task: Task, network: nn.Module) -> None:
             f"Networks of the space {space.name!r} do not take the inputs of {task.name!r}: use "
             f"--space {task.space}."
         ) from None
-    wanted = (1, task.outputs, *(task.input_shape[1:] if dense else ()))
+    texts = not one.is_floating_point()
+    places = one.shape[1:] if texts else task.input_shape[1:]
+    wanted = (1, task.outputs, *(places if dense else ()))
     if shape != wanted:
-        kind = "a class for each voxel" if dense else "one class"
+        kind = f"a class for each {'token' if texts else 'voxel'}" if dense else "one class"
         raise UsageError(
             f"Networks of the space {space.name!r} return {shape} for one input of {task.name!r}, "
             f"which asks for {kind}: use --space {task.space}."

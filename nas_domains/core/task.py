@@ -22,6 +22,10 @@ Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 """(x [B, ...], y [B, ...], generator) -> the same, changed at random from the generator only."""
 
 
+IGNORED = -100
+"""Class of a place of a sample that has none; torch's cross-entropy leaves it out."""
+
+
 @runtime_checkable
 class Split(Protocol):
     """One split: any map-style torch data set of (x, y) pairs.
@@ -126,7 +130,7 @@ class Task:
             in size, that of a usual one as ``infer`` gives it to the network. Texts have no one
             shape: then it is some lengths in tokens that stand for the training split, ascending.
         outputs: Size of the network's output: classes, of a classification.
-        loss: (output [B, outputs], y) -> scalar mean over the batch.
+        loss: (output [B, outputs, ...], y) -> scalar mean over the batch.
         metrics: Name -> torchmetrics object, updated with (output, y); fractions; the first is the
             default objective. One that has ``each() -> [N, ...]`` says what each sample scored.
         classes: Names of the classes, in the order of the labels; empty where there are none.

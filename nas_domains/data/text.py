@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,10 +84,10 @@ def is_text(source: str) -> bool:
     return "path" not in header and bool(set(TEXTS) & set(header))
 
 
-def find_split(folder: str, split: str) -> str | None:
+def find_split(folder: str, split: str, endings: Sequence[str] = ENDINGS) -> str | None:
     """The file of a split in a folder, e.g. ``train.tsv``, or None."""
     for name in FILES[split]:
-        for ending in ENDINGS:
+        for ending in endings:
             path = os.path.join(folder, name + ending)
             if os.path.isfile(path):
                 return path

@@ -17,7 +17,7 @@ from ..core.history import History
 from ..core.objective import Objective
 from ..core.progress import Reporter
 from ..core.space import SearchSpace
-from ..core.task import Task
+from ..core.task import IGNORED, Task
 
 PRECISIONS = {"float32": "no", "bfloat16": "bf16"}
 """Name -> what accelerate calls it."""
@@ -99,7 +99,8 @@ class Context:
                 "first."
             )
         if self.task.loss is nn.functional.cross_entropy and not y.is_floating_point():
-            low, high = int(y.min()), int(y.max())
+            named = y[y != IGNORED] if y.dim() > 1 else y
+            low, high = (int(named.min()), int(named.max())) if len(named) else (0, 0)
             if low < 0 or high >= self.task.outputs:
                 raise UsageError(
                     f"A batch of {self.task.name!r} holds the label {low if low < 0 else high}, "

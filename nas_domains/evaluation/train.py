@@ -124,16 +124,16 @@ def distilled(loss: Tensor, output: Tensor, target: Tensor | None) -> Tensor:
 
     Args:
         loss: On the labels.
-        output: [B, outputs].
+        output: [B, outputs, ...], such as [B, outputs, T] of tokens.
         target: What the teacher gives, of the same shape; the loss stays as it is where None.
     """
     if target is None:
         return loss
     heat = TEMPERATURE
     distance = nn.functional.kl_div(
-        (output / heat).log_softmax(1), (target / heat).log_softmax(1), reduction="batchmean",
+        (output / heat).log_softmax(1), (target / heat).log_softmax(1), reduction="sum",
         log_target=True,
-    )
+    ) / output[:, 0].numel()
     return 0.5 * loss + 0.5 * heat**2 * distance
 
 

@@ -295,63 +295,11 @@ class Encoder(nn.Module):
         return x if self.norm is None else self.norm(x)
 
 
-class ClassifierHead(nn.Module):
-    """Two linear layers on the state of the first token.
-
-    Args:
-        spec: Of the encoder.
-        outputs: Size of the output.
-    """
-
-    def __init__(self, spec: EncoderSpec, outputs: int) -> None:
-        super().__init__()
-        self.dense = nn.Linear(spec.hidden, spec.hidden)
-        self.activation = ACTIVATIONS[spec.head_activation]()
-        self.dropout = nn.Dropout(spec.dropout)
-        self.classifier = nn.Linear(spec.hidden, outputs)
-
-    def forward(self, states: Tensor) -> Tensor:
-        """[B, T, D] -> [B, outputs]."""
-        scores: Tensor = self.classifier(self.dropout(self.activation(self.dense(states[:, 0]))))
-        return scores
-
-
 class EncoderClassifier(nn.Module):
     """An encoder with ``layers``, and a head whose last linear layer is ``classifier``."""
 
     encoder: nn.Module
     head: nn.Module
-
-
-class TextClassifier(EncoderClassifier):
-    """An encoder with a classifier on its first token.
-
-    Args:
-        encoder: The encoder.
-        outputs: Size of the output.
-    """
-
-    encoder: Encoder
-    head: ClassifierHead
-
-    def __init__(self, encoder: Encoder, outputs: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = ClassifierHead(encoder.spec, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Tokens int64 [B, T], filled up with the padding token -> [B, outputs]."""
-        scores: Tensor = self.head(self.encoder(x))
-        return scores
-
-    @property
-    def longest(self) -> int:
-        """Tokens that a text may have."""
-        return self.encoder.spec.longest
-
-    def example(self, lengths: Sequence[int]) -> Tensor:
-        """A batch of made-up texts of these lengths: int64 [B, longest], on the CPU."""
-        return made_up(self.encoder.spec, lengths)
 
 
 def made_up(spec: EncoderSpec, lengths: Sequence[int]) -> Tensor:
@@ -371,13 +319,6 @@ def draw_weights(module: nn.Module, std: float) -> None:
         nn.init.normal_(module.weight, std=std)
     if isinstance(module, nn.Linear):
         nn.init.zeros_(module.bias)
-
-
-def classifier_of(spec: EncoderSpec, sizes: Sequence[LayerSize], outputs: int) -> TextClassifier:
-    """The plain network of these sizes, with weights from torch's global generator."""
-    network = TextClassifier(encoder_of(spec, sizes), outputs)
-    network.apply(lambda module: draw_weights(module, spec.std))
-    return network
 
 
 def encoder_of(spec: EncoderSpec, sizes: Sequence[LayerSize]) -> Encoder:

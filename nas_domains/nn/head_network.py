@@ -1,8 +1,8 @@
 """Networks of texts from scratch, whose layers are made of head operators.
 
 Embeddings, layers of a :class:`~nas_domains.nn.heads.Heads` block and a feed-forward block with
-their norms in front (Xiong et al. 2020, arXiv 2002.04745), a mean over the tokens or the first of
-them, a linear classifier.
+their norms in front (Xiong et al. 2020, arXiv 2002.04745), a mean over the tokens, the first of
+them or all of them, a linear classifier.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,11 @@ from .encoder import Embeddings, EncoderSpec, FeedForwardBlock, made_up
 from .head_operators import OPERATORS, Maker
 from .heads import Heads
 from .one_of import OneOf
+from .text_classifier import by_token
 
-POOLS = ("mean", "cls")
-"""What stands for a text: the mean over its tokens, or the first of them."""
+POOLS = ("mean", "cls", "none")
+"""What stands for a text: the mean over its tokens, or the first of them; with "none" each token
+stands for itself."""
 
 
 class HeadsBlock(nn.Module):
@@ -63,7 +65,7 @@ class HeadsLayer(nn.Module):
 
 
 class HeadsClassifier(nn.Module):
-    """A classifier of texts.
+    """A classifier of texts, or of their tokens.
 
     Args:
         spec: Its ``heads``, ``width`` and ``layers`` are those of the layers given.
@@ -87,13 +89,15 @@ class HeadsClassifier(nn.Module):
                 nn.init.normal_(module.weight, std=spec.std)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tokens int64 [B, T], filled up with the padding token -> [B, outputs]."""
+        """Tokens int64 [B, T], filled up with the padding token -> [B, outputs], or [..., T]."""
         inside = x != self.spec.pad
         lengths = inside.sum(1)
         states: Tensor = self.embeddings(x)
         for layer in self.layers:
             states = layer(states, lengths)
         states = self.norm(states)
+        if self.pool == "none":
+            return by_token(self.classifier(self.dropout(states)), inside)
         if self.pool == "cls":
             pooled = states[:, 0]
         else:

@@ -1,4 +1,4 @@
-"""Text: classification of texts, parts of a pretrained encoder and head operators, by name."""
+"""Text: classes of texts and of words, parts of a pretrained encoder, head operators, by name."""
 
 from importlib import import_module as _import
 
@@ -20,6 +20,15 @@ _registry.spaces.register(
     domain="text",
     extra="text",
     needs=("tokenizers",),
+)
+# Before the task of texts, which takes all JSON lines.
+_registry.tasks.register(
+    "tags",
+    "nas_domains.text.tags:tags",
+    "a .conll, .conllu, .bio or .jsonl of sentences whose words have a tag each, or a folder",
+    domain="text",
+    extra="text",
+    needs=("transformers",),
 )
 _registry.tasks.register(
     "text",

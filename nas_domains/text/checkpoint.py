@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..core.errors import UsageError
-from ..nn.encoder import EncoderSpec, LayerSize, TextClassifier, classifier_of, made_up
-from .families import FAMILIES, family_of, read_spec
+from ..nn.encoder import EncoderSpec, LayerSize, made_up
+from ..nn.text_classifier import TextClassifier, classifier_of
+from .families import FAMILIES, KINDS, family_of, read_spec
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model")
 """Files of which a tokenizer has at least one."""
@@ -27,10 +28,14 @@ class Checkpoint:
     Attributes:
         path: The folder.
         spec: The form of its encoder.
+        holds: What its classifier gives a class, "text" or "token".
+        each: What shall have one.
     """
 
     path: str
     spec: EncoderSpec
+    holds: str = "text"
+    each: str = "text"
 
     def state(self) -> dict[str, Tensor]:
         """The weights under our names; those of the classifier where they are there.
@@ -55,7 +60,10 @@ class Checkpoint:
         }
         family = FAMILIES[self.spec.family]
         found: dict[str, Tensor] = {}
-        for ours, name in family.names(self.spec.layers).items():
+        names = family.names(self.spec.layers, self.each)
+        if self.holds != self.each:
+            del names["head.classifier"]
+        for ours, name in names.items():
             for kind in ("weight", "bias"):
                 bare = f"{name.removeprefix(family.prefix)}.{kind}"
                 weight = theirs.get(f"{name}.{kind}", theirs.get(bare))
@@ -65,7 +73,7 @@ class Checkpoint:
 
     def network(self, sizes: Sequence[LayerSize], outputs: int) -> TextClassifier:
         """A plain network of these sizes, with weights from torch's global generator."""
-        return classifier_of(self.spec, sizes, outputs)
+        return classifier_of(self.spec, sizes, outputs, self.each)
 
     def example(self, input_shape: tuple[int, ...]) -> tuple[Tensor, int]:
         """A text of the middle length [1, T], and T."""
@@ -107,11 +115,12 @@ class Checkpoint:
         network.load_state_dict(own | state)
 
 
-def open_checkpoint(path: object) -> Checkpoint:
+def open_checkpoint(path: object, each: str = "text") -> Checkpoint:
     """Reads the form of a checkpoint.
 
     Args:
         path: A folder with config.json, model.safetensors and the files of a tokenizer.
+        each: What shall have a class each, "text" or "token".
 
     Raises:
         UsageError: No such folder, or an encoder that is not known here.
@@ -137,7 +146,9 @@ def open_checkpoint(path: object) -> Checkpoint:
         raise UsageError(
             f"The tokenizer in {str(path)!r} has no {missing[0]} token: use another checkpoint."
         )
-    return Checkpoint(place, read_spec(str(path), config, special))
+    saved = str(config.get("architectures") or "")
+    holds = next((kind for kind, ending in KINDS.items() if ending in saved), "text")
+    return Checkpoint(place, read_spec(str(path), config, special), holds, each)
 
 
 @cache

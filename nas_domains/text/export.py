@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from ..core.hand_back import HandBack, labels_of
 from ..nn.elastic.attention import sizes_of
-from ..nn.encoder import EncoderSpec, LayerSize, TextClassifier, made_up
+from ..nn.encoder import EncoderSpec, LayerSize, made_up
+from ..nn.text_classifier import TextClassifier
 from .checkpoint import load_tokenizer
-from .families import FAMILIES
+from .families import FAMILIES, KINDS
 
 
 def for_transformers(network: nn.Module, description: Mapping[str, Any]) -> HandBack | None:
@@ -30,7 +31,7 @@ def for_transformers(network: nn.Module, description: Mapping[str, Any]) -> Hand
     if not isinstance(network, TextClassifier):
         return None
     # Behind the hook: importing it registers our classes.
-    from transformers import AutoModelForSequenceClassification
+    import transformers
 
     from .modeling import wrap
 
@@ -44,9 +45,8 @@ def for_transformers(network: nn.Module, description: Mapping[str, Any]) -> Hand
         if checkpoint:
             load_tokenizer(checkpoint).save_pretrained(folder)
 
-    return HandBack(
-        theirs, AutoModelForSequenceClassification, beside, partial(_difference, network)
-    )
+    loader = getattr(transformers, f"AutoModel{KINDS[network.each]}")
+    return HandBack(theirs, loader, beside, partial(_difference, network))
 
 
 def plain_model(network: TextClassifier, classes: list[str]) -> Any | None:
@@ -68,7 +68,7 @@ def plain_model(network: TextClassifier, classes: list[str]) -> Any | None:
     config = transformers.AutoConfig.for_model(
         spec.family, **family.config(spec, len(kept), form.width), **labels_of(classes, outputs)
     )
-    made = getattr(transformers, family.classifier)(config).eval()
+    made = getattr(transformers, family.classifier(network.each))(config).eval()
     made.load_state_dict(_their_names(network, kept), strict=False)
     missing = set(made.state_dict()) - set(_their_names(network, kept))
     # Positions are counted, not learnt.
@@ -80,7 +80,7 @@ def _their_names(network: TextClassifier, kept: list[int]) -> dict[str, Tensor]:
     family = FAMILIES[network.encoder.spec.family]
     state = network.state_dict()
     found: dict[str, Tensor] = {}
-    for ours, theirs in family.names(len(kept)).items():
+    for ours, theirs in family.names(len(kept), network.each).items():
         source = ours
         if ours.startswith("encoder.layers."):
             number, _, rest = ours.removeprefix("encoder.layers.").partition(".")
@@ -97,6 +97,8 @@ def _difference(network: TextClassifier, theirs: Any) -> float:
     longest = min(48, spec.longest)
     ids = made_up(spec, [longest, max(2, longest // 2), 3])
     inputs = {"input_ids": ids, "attention_mask": (ids != spec.pad).long()}
-    expected = network(ids)
-    found = theirs(**inputs).logits
+    expected, found = network(ids), theirs(**inputs).logits
+    if network.each == "token":
+        real = ids != spec.pad
+        expected, found = expected.transpose(1, 2)[real], found[real]
     return float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-6))

@@ -35,6 +35,10 @@ _DISTILBERT_LAYER = {
 }
 
 
+KINDS = {"text": "ForSequenceClassification", "token": "ForTokenClassification"}
+"""What has a class each -> what the names of their classes end with."""
+
+
 @dataclass(frozen=True)
 class Family:
     """How one kind of encoder is written by transformers.
@@ -44,9 +48,9 @@ class Family:
         layers: What the names of a layer's weights begin with, before its number.
         embeddings: Our module -> theirs.
         layer: Our module within a layer -> theirs.
-        head: Our module of the classifier -> theirs; without the prefix.
+        head: Our module of the classifier of texts -> theirs; without the prefix.
         pooler: Modules of the classifier that belong to the encoder there.
-        classifier: Name of the class with a classifier.
+        stem: What the names of their classes begin with.
         spec: Their configuration -> ours, save for the special tokens.
         config: (our spec, layers, width) -> fields of their configuration.
     """
@@ -57,17 +61,23 @@ class Family:
     layer: Mapping[str, str]
     head: Mapping[str, str]
     pooler: tuple[str, ...]
-    classifier: str
+    stem: str
     spec: Callable[[Mapping[str, Any]], dict[str, Any]]
     config: Callable[[EncoderSpec, int, int], dict[str, Any]]
 
-    def names(self, layers: int) -> dict[str, str]:
-        """Our module -> theirs, for a network with a classifier."""
+    def classifier(self, each: str) -> str:
+        """Name of their class with a classifier; ``each`` is a key of :data:`KINDS`."""
+        return self.stem + KINDS[each]
+
+    def names(self, layers: int, each: str) -> dict[str, str]:
+        """Our module -> theirs, for a network with a classifier; ``each`` is of :data:`KINDS`."""
         found = {ours: self.prefix + theirs for ours, theirs in self.embeddings.items()}
         for i in range(layers):
             for ours, theirs in self.layer.items():
                 found[f"encoder.layers.{i}.{ours}"] = f"{self.prefix}{self.layers}.{i}.{theirs}"
-        for ours, theirs in self.head.items():
+        # One that looks at all tokens is written alike by all of them.
+        head = self.head if each == "text" else {"head.classifier": "classifier"}
+        for ours, theirs in head.items():
             found[ours] = (self.prefix if ours in self.pooler else "") + theirs
         return found
 
@@ -146,15 +156,15 @@ def _distilbert_config(spec: EncoderSpec, layers: int, width: int) -> dict[str, 
     }
 
 
-def _like_roberta(prefix: str, classifier: str) -> Family:
+def _like_roberta(stem: str) -> Family:
     return Family(
-        prefix,
+        "roberta.",
         "encoder.layer",
         _BERT,
         _BERT_LAYER,
         {"head.dense": "classifier.dense", "head.classifier": "classifier.out_proj"},
         (),
-        classifier,
+        stem,
         _roberta_spec,
         _bert_config,
     )
@@ -168,7 +178,7 @@ FAMILIES = {
         _BERT_LAYER,
         {"head.dense": "pooler.dense", "head.classifier": "classifier"},
         ("head.dense",),
-        "BertForSequenceClassification",
+        "Bert",
         _bert_spec,
         _bert_config,
     ),
@@ -179,12 +189,12 @@ FAMILIES = {
         _DISTILBERT_LAYER,
         {"head.dense": "pre_classifier", "head.classifier": "classifier"},
         (),
-        "DistilBertForSequenceClassification",
+        "DistilBert",
         _distilbert_spec,
         _distilbert_config,
     ),
-    "roberta": _like_roberta("roberta.", "RobertaForSequenceClassification"),
-    "xlm-roberta": _like_roberta("roberta.", "XLMRobertaForSequenceClassification"),
+    "roberta": _like_roberta("Roberta"),
+    "xlm-roberta": _like_roberta("XLMRoberta"),
 }
 """``model_type`` -> how it is written."""
 

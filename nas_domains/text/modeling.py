@@ -10,20 +10,21 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     PreTrainedConfig,
     PreTrainedModel,
 )
-from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
+from transformers.modeling_outputs import (
+    BaseModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
 
 from ..core.hand_back import labels_of
 from ..nn.elastic.attention import sizes_of
-from ..nn.encoder import (
-    ClassifierHead,
-    EncoderSpec,
-    LayerSize,
-    TextClassifier,
-    encoder_of,
-)
+from ..nn.encoder import EncoderSpec, LayerSize, encoder_of
+from ..nn.text_classifier import ClassifierHead, TextClassifier, TokenHead
+from .families import KINDS
 
 _TINY = EncoderSpec(hidden=1, heads=1, width=1, layers=0, vocabulary=1, positions=1)
 
@@ -124,12 +125,41 @@ class NasEncoderForSequenceClassification(NasEncoderPreTrained):
     ) -> SequenceClassifierOutput:
         """Tokens int64 [B, T] -> ``logits`` [B, labels], and ``loss`` where labels are given."""
         states = self.model(input_ids, attention_mask, token_type_ids).last_hidden_state
-        logits = self.head(states)
+        logits = self.head(states, input_ids != self.config.spec["pad"])
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
-def wrap(network: TextClassifier, classes: Sequence[str]) -> NasEncoderForSequenceClassification:
+class NasEncoderForTokenClassification(NasEncoderPreTrained):
+    """An encoder with a classifier on each token."""
+
+    def __init__(self, config: NasEncoderConfig) -> None:
+        super().__init__(config)
+        self.model = NasEncoderModel(config)
+        self.head = TokenHead(config.encoder_spec, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        **_: Any,
+    ) -> TokenClassifierOutput:
+        """Tokens int64 [B, T] -> ``logits`` [B, T, labels], and ``loss`` where labels are given.
+
+        Tokens that the mask leaves out have zero logits; labels of -100 do not count.
+        """
+        states = self.model(input_ids, attention_mask, token_type_ids).last_hidden_state
+        padding = input_ids == self.config.spec["pad"]
+        keep = ~padding if attention_mask is None else attention_mask.bool()
+        scores = self.head(states, keep)
+        loss = None if labels is None else nn.functional.cross_entropy(scores, labels)
+        return TokenClassifierOutput(loss=loss, logits=scores.transpose(1, 2))
+
+
+def wrap(network: TextClassifier, classes: Sequence[str]) -> NasEncoderPreTrained:
     """A model of transformers with a copy of a network's weights."""
     sizes = sizes_of(network.encoder.layers)
     config = NasEncoderConfig(
@@ -138,9 +168,13 @@ def wrap(network: TextClassifier, classes: Sequence[str]) -> NasEncoderForSequen
         [size.width for size in sizes],
         **labels_of(classes, network.head.classifier.out_features),
         pad_token_id=network.encoder.spec.pad,
-        architectures=["NasEncoderForSequenceClassification"],
+        architectures=[f"NasEncoder{KINDS[network.each]}"],
     )
-    made = NasEncoderForSequenceClassification(config)
+    kinds: dict[str, Any] = {
+        "text": NasEncoderForSequenceClassification,
+        "token": NasEncoderForTokenClassification,
+    }
+    made: NasEncoderPreTrained = kinds[network.each](config)
     with torch.no_grad():
         made.model.encoder.load_state_dict(network.encoder.state_dict())
         made.head.load_state_dict(network.head.state_dict())
@@ -154,4 +188,7 @@ def register() -> None:
     AutoModel.register(NasEncoderConfig, NasEncoderModel, exist_ok=True)
     AutoModelForSequenceClassification.register(
         NasEncoderConfig, NasEncoderForSequenceClassification, exist_ok=True
+    )
+    AutoModelForTokenClassification.register(
+        NasEncoderConfig, NasEncoderForTokenClassification, exist_ok=True
     )

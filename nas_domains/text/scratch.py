@@ -52,7 +52,14 @@ class TextHeads(HeadsSpace):
     def check_task(self, preprocess: Mapping[str, Any]) -> None:
         """See the base; a vocabulary may be smaller than the table of tokens, not larger."""
         found = preprocess.get("vocabulary", {}).get("tokens", ())
-        if preprocess.get("loader") == "text" and not 0 < len(found) <= self.spec.vocabulary:
+        loader = preprocess.get("loader")
+        if loader in ("text", "tags") and (loader == "tags") != (self.config["pool"] == "none"):
+            better = "pool=none" if loader == "tags" else "pool=mean"
+            raise UsageError(
+                f"The space {self.name!r} with pool={self.config['pool']} does not give what the "
+                f"task asks for: write {better}."
+            )
+        if loader in ("text", "tags") and not 0 < len(found) <= self.spec.vocabulary:
             what = f"a vocabulary of {len(found)} tokens" if found else "those of a checkpoint"
             raise UsageError(
                 f"The space {self.name!r} has {self.spec.vocabulary} tokens, and the texts have "
@@ -137,7 +144,7 @@ def text_heads(
         operators: What a head may be, of ``softmax``, ``local``, ``linear``, ``conv``, ``none``.
         vocabulary: Tokens of the vocabulary that is learnt from the training texts.
         max_length: Tokens at which texts are cut.
-        pool: "mean" over the tokens, or "cls", the first of them.
+        pool: "mean" over the tokens, "cls", the first of them, or "none" for a class of each.
         dropout: Behind the embeddings and each block.
 
     Raises:

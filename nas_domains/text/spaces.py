@@ -6,11 +6,14 @@ from typing import Any
 from ..core.errors import UsageError
 from ..core.numbers import Numbers
 from ..evaluation.encoder_space import EncoderSpace, encoder_config
-from .checkpoint import open_checkpoint
+from .checkpoint import Checkpoint, open_checkpoint
+from .families import KINDS
 
 
 class Transformer(EncoderSpace):
     """Parts of a pretrained encoder of texts; see :func:`transformer` for the arguments."""
+
+    checkpoint: Checkpoint
 
     @property
     def task_options(self) -> dict[str, Any]:
@@ -26,6 +29,12 @@ class Transformer(EncoderSpace):
                 f"The texts are not tokens of {self.checkpoint.path!r}: load the task with the "
                 "option checkpoint of the space."
             )
+        asked = {"text": "text", "tags": "token"}.get(preprocess.get("loader", ""))
+        if asked not in (None, self.checkpoint.each):
+            raise UsageError(
+                f"The task gives each {asked} a class, and the space {self.name!r} each "
+                f"{self.checkpoint.each}: add each={asked} to the space."
+            )
 
 
 def transformer(
@@ -34,6 +43,7 @@ def transformer(
     widths: Numbers = "0-0.25-0.5-0.75-1",
     tune: int = 1,
     distil: bool = True,
+    each: str = "text",
 ) -> Transformer:
     """The space of parts of a pretrained encoder of the BERT, RoBERTa or DistilBERT kind.
 
@@ -46,6 +56,7 @@ def transformer(
         tune: Epochs for which the whole network is fine-tuned before the search; 0 for a
             checkpoint that has learnt the task.
         distil: Whether networks learn from the whole one beside the labels.
+        each: What has a class each, "text" or "token".
 
     Raises:
         UsageError: No checkpoint, one that is not known here, or a share that is none.
@@ -54,6 +65,10 @@ def transformer(
         raise UsageError(
             "The space 'transformer' needs a checkpoint: write transformer:checkpoint=FOLDER."
         )
-    found = open_checkpoint(checkpoint)
+    if each not in KINDS:
+        raise UsageError(f"each={each!r} of the space 'transformer' must be {' or '.join(KINDS)}.")
+    found = open_checkpoint(checkpoint, each)
     config = encoder_config("transformer", found.path, heads, widths, tune, distil)
+    # Spaces of whole texts are called as they were before there were others.
+    config |= {} if each == "text" else {"each": each}
     return Transformer("transformer", found, config)

@@ -31,7 +31,7 @@ def tokenizer(first=()):
     )
 
 
-def model(family="bert", *, labels=3, dropout=0.0, classifier=True):
+def model(family="bert", *, labels=3, dropout=0.0, classifier=True, each="text"):
     """A model of transformers with 2 layers of 16 features, 4 heads and 32 units."""
     import transformers as hf
 
@@ -41,7 +41,7 @@ def model(family="bert", *, labels=3, dropout=0.0, classifier=True):
             dim=16, n_heads=4, n_layers=2, hidden_dim=32, dropout=dropout,
             attention_dropout=dropout, pad_token_id=0, **shape,
         )  # fmt: skip
-        kinds = hf.DistilBertModel, hf.DistilBertForSequenceClassification
+        stem = "DistilBert"
     else:
         cls = {"bert": hf.BertConfig, "roberta": hf.RobertaConfig}[family]
         # RoBERTa has one token before the padding.
@@ -52,12 +52,10 @@ def model(family="bert", *, labels=3, dropout=0.0, classifier=True):
             hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout, pad_token_id=pad,
             type_vocab_size=2 if family == "bert" else 1, **shape,
         )  # fmt: skip
-        kinds = {
-            "bert": (hf.BertModel, hf.BertForSequenceClassification),
-            "roberta": (hf.RobertaModel, hf.RobertaForSequenceClassification),
-        }[family]
+        stem = {"bert": "Bert", "roberta": "Roberta"}[family]
+    ending = {"text": "ForSequenceClassification", "token": "ForTokenClassification"}[each]
     torch.manual_seed(0)
-    made = kinds[classifier](config).eval()
+    made = getattr(hf, stem + (ending if classifier else "Model"))(config).eval()
     with torch.no_grad():
         for parameter in made.parameters():
             # Larger than a fresh model's, so that what differs is seen.
@@ -90,6 +88,28 @@ def texts(n, seed=0):
 def write_tsv(path, n=60, seed=0):
     """A TSV with the columns label and text."""
     path.write_text("label\ttext\n" + "".join(f"{y}\t{x}\n" for x, y in texts(n, seed)))
+    return path
+
+
+def tagged(n, seed=0):
+    """Sentences of 2 to 9 words; good and fine are B-Q, and bad behind one of them I-Q."""
+    g = torch.Generator().manual_seed(seed)
+    rows = []
+    for _ in range(n):
+        length = 2 + int(torch.randint(0, 8, (1,), generator=g))
+        words = [WORDS[int(j)] for j in torch.randint(26, 34, (length,), generator=g)]
+        tags = []
+        for word in words:
+            inside = word in ("bad", "poor") and tags and tags[-1] != "O"
+            tags.append("B-Q" if word in ("good", "fine") else "I-Q" if inside else "O")
+        rows.append((words, tags))
+    return rows
+
+
+def write_conll(path, n=60, seed=0):
+    """A word and a tag a line."""
+    sentences = ["\n".join(map(" ".join, zip(*row, strict=True))) for row in tagged(n, seed)]
+    path.write_text("\n\n".join(sentences) + "\n")
     return path
 
 

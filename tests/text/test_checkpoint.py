@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas_domains.nn.encoder import LayerSize, classifier_of
+from nas_domains.nn.encoder import LayerSize
+from nas_domains.nn.text_classifier import classifier_of
 from nas_domains.text.checkpoint import load_tokenizer, open_checkpoint
 from tests.core.refusal import refused
 from tests.text import make

@@ -15,7 +15,7 @@ from nas_domains.core.history import History
 from nas_domains.evaluation import pretrained
 from nas_domains.export.formats import TOLERANCE, export
 from nas_domains.export.predict import predict
-from nas_domains.nn.encoder import TextClassifier
+from nas_domains.nn.text_classifier import TextClassifier
 from tests.core.refusal import refused
 from tests.make import stripped
 from tests.text import make

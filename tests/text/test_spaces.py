@@ -13,7 +13,8 @@ from nas_domains.hardware.cost import counted
 from nas_domains.nn.elastic.attention import ElasticAttention
 from nas_domains.nn.elastic.base import Elastic
 from nas_domains.nn.elastic.importance import put_in_order, taylor_scores
-from nas_domains.nn.encoder import AttentionBlock, LayerSize, Skip, classifier_of, made_up
+from nas_domains.nn.encoder import AttentionBlock, LayerSize, Skip, made_up
+from nas_domains.nn.text_classifier import classifier_of
 from nas_domains.testing.supernets import SupernetContract
 from nas_domains.text.checkpoint import open_checkpoint
 from nas_domains.text.spaces import transformer
