@@ -134,13 +134,19 @@ def predict(
     run: RunPath,
     data: Annotated[str, typer.Argument(help="New data, e.g. a folder of images.")],
     out: Annotated[
-        Path, typer.Option(help="The CSV to write, or the folder for masks of volumes.")
-    ] = Path("predictions.csv"),
+        Path | None,
+        typer.Option(
+            help="What to write: predictions.csv, .jsonl for tags of words, or a folder "
+            "predictions for masks of volumes."
+        ),
+    ] = None,
     quiet: bool = False,
 ) -> None:
     """Classifies or segments new data with the network of a run."""
     from .export.predict import predict as run_predict
+    from .export.predict import usual_place
 
+    out = usual_place(run) if out is None else out
     print(f"{run_predict(run, data, out, quiet=quiet)} predictions in {out}")
 
 

@@ -315,7 +315,7 @@ class TaskLoader(Protocol):
     by ``predict``, on data without labels. A loader may also have ``takes(source) -> bool``, asked
     where the domain is named but no loader of it accepts the source, and
     ``predict(network, source, preprocess, out, reporter) -> count``, which writes predictions in a
-    form of its own instead of a CSV of classes.
+    form of its own instead of a CSV of classes, and ``predictions``, the name of what it writes.
     """
 
     def accepts(self, source: str) -> bool:

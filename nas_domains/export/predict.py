@@ -2,7 +2,9 @@
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,12 +32,13 @@ def predict(
     """Classifies or segments new data with a run's network, and writes what it says.
 
     Classes go into a CSV with the columns ``input``, ``class``, and ``p:<class>`` with the
-    probability of each class; what else a task predicts, its loader writes (masks of volumes).
+    probability of each class; what else a task predicts, its loader writes (masks of volumes, tags
+    of words).
 
     Args:
         run: The run directory.
         source: New data of the same kind, e.g. a folder of images.
-        out: The CSV, or the folder of the masks.
+        out: What is written; see :func:`usual_place`.
         space: The space or model, where the run was made with one that is not registered.
         quiet: Show no progress.
 
@@ -48,12 +51,7 @@ def predict(
     description = load_description(run)
     out = Path(out)
     preprocess = description["preprocess"]
-    if "loader" not in preprocess:
-        raise UsageError(
-            f"The task of {str(run)!r} was made in Python: load the network by "
-            "nas_domains.load and call it."
-        )
-    loader: TaskLoader = tasks.load(preprocess["loader"])
+    loader = _loader(run, preprocess)
     own = getattr(loader, "predict", None)
     if own is not None:
         count: int = own(load(run, space=space), source, preprocess, out, Reporter(quiet))
@@ -76,3 +74,23 @@ def predict(
             advance(indices[-1] + 1)
     write_text(out, text.getvalue())
     return len(names)
+
+
+def usual_place(run: str | Path) -> Path:
+    """Where predictions of a run go if nothing else is said, in the working directory.
+
+    Raises:
+        UsageError: No network, or one of a task that was made in Python.
+    """
+    loader = _loader(run, load_description(run)["preprocess"])
+    return Path(getattr(loader, "predictions", "predictions.csv"))
+
+
+def _loader(run: str | Path, preprocess: Mapping[str, Any]) -> TaskLoader:
+    if "loader" not in preprocess:
+        raise UsageError(
+            f"The task of {str(run)!r} was made in Python: load the network by "
+            "nas_domains.load and call it."
+        )
+    loader: TaskLoader = tasks.load(preprocess["loader"])
+    return loader

@@ -32,6 +32,7 @@ class Segmentation:
         "augment", "dims", "fold", "labelled", "patch", "patches", "patient", "seed", "skip_bad",
         "spacing", "split",
     )  # fmt: skip
+    predictions = "predictions"
 
     def accepts(self, source: str) -> bool:
         """Whether a path is a folder with a ``dataset.json``."""

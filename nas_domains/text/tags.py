@@ -35,6 +35,8 @@ BATCH = 64
 class TagTask:
     """The loader of tagging; satisfies :class:`nas_domains.core.task.TaskLoader`."""
 
+    predictions = "predictions.jsonl"
+
     def accepts(self, source: str) -> bool:
         """Whether this loader reads that path; cheap, and never raises."""
         return is_tagged(source)

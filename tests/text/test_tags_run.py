@@ -13,7 +13,7 @@ from nas_domains.core.history import History
 from nas_domains.core.task import IGNORED
 from nas_domains.export.for_transformers import save_folder
 from nas_domains.export.formats import TOLERANCE, export
-from nas_domains.export.predict import predict
+from nas_domains.export.predict import predict, usual_place
 from nas_domains.nn.text_classifier import TextClassifier
 from tests.core.refusal import refused
 from tests.text import make
@@ -132,14 +132,17 @@ def test_predictions_of_new_sentences(run: nd.Run, tmp_path: Path) -> None:
     with torch.no_grad():
         scores = nd.load(run.path)(torch.tensor([[2, 37, 3]]))[0, :, 1].softmax(0)
     assert rows[1]["p"][0] == pytest.approx(float(scores.max()), abs=1e-5)
+    assert usual_place(run.path) == Path("predictions.jsonl")
     with refused("gone.conll"):
         predict(run.path, str(tmp_path / "gone.conll"), out, quiet=True)
+    data = tmp_path / "new.conll"
     with refused("new.conll"):
-        predict(run.path, str(tmp_path / "new.conll"), tmp_path / "new.conll" / "p.jsonl", quiet=True)
+        predict(run.path, str(data), data / "p.jsonl", quiet=True)
 
 
 @pytest.mark.parametrize(
-    ("strategy", "budget"), [("ofa", "epochs=3,trials=4"), ("gdas", "epochs=1"), ("random", "trials=2,epochs=2")]
+    ("strategy", "budget"),
+    [("ofa", "epochs=3,trials=4"), ("gdas", "epochs=1"), ("random", "trials=2,epochs=2")],
 )
 def test_networks_from_scratch_learn_tags(
     strategy: str, budget: str, data: Path, tmp_path: Path
