@@ -1,4 +1,4 @@
-"""What a domain gives to the export that hands a network back to transformers."""
+"""What domains and exports share that talk to transformers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,3 +33,22 @@ def labels_of(classes: Sequence[str], outputs: int) -> dict[str, Any]:
     """
     names = list(classes) or [str(i) for i in range(outputs)]
     return {"id2label": dict(enumerate(names)), "label2id": {n: i for i, n in enumerate(names)}}
+
+
+class quiet_transformers:  # noqa: N801 - used as a context
+    """Keeps transformers' chatter off the console within a block."""
+
+    def __enter__(self) -> None:
+        from transformers.utils import logging
+
+        self.level = logging.get_verbosity()
+        logging.set_verbosity_error()
+        self.bars = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
+
+    def __exit__(self, *_: object) -> None:
+        from transformers.utils import logging
+
+        logging.set_verbosity(self.level)
+        if self.bars:
+            logging.enable_progress_bar()

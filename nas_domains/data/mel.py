@@ -55,6 +55,11 @@ class MelShape:
         """Shape of one spectrogram, (1, bins, frames)."""
         return 1, self.bins, self.frames
 
+    def spectra(self, waves: Sequence[Wave]) -> Tensor:
+        """Spectrograms of recordings, [N, 1, bins, frames]."""
+        fit = [fitted(wave, self.samples) for wave in waves]
+        return log_mel(torch.from_numpy(np.stack(fit)), self)
+
 
 def fitted(wave: Wave, samples: int) -> Wave:
     """The middle ``samples`` of a recording, or the recording in the middle of silence."""
@@ -106,15 +111,15 @@ def log_mel(waves: Tensor, shape: MelShape) -> Tensor:
 
 
 def spectrograms(paths: Sequence[str], shape: MelShape) -> Tensor:
-    """Log-mel spectrograms [N, 1, bins, frames] of recordings.
+    """Spectrograms [N, 1, bins, frames] of recordings.
 
     Raises:
         UsageError: A file that cannot be read.
     """
     made = torch.empty((len(paths), *shape.size))
     for start in range(0, len(paths), _CHUNK):
-        waves = [fitted(read_wave(p, shape.rate), shape.samples) for p in paths[start:][:_CHUNK]]
-        made[start : start + len(waves)] = log_mel(torch.from_numpy(np.stack(waves)), shape)
+        waves = [read_wave(path, shape.rate) for path in paths[start:][:_CHUNK]]
+        made[start : start + len(waves)] = shape.spectra(waves)
     return made
 
 

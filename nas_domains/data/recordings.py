@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..core.errors import UsageError
 from .audio import AudioInfo, read_info
+from .fbank import FbankShape, Heard
 from .files import LabelledFiles, files_below, hidden
 from .folders import read_folder
 from .kinds import IMAGES, RECORDINGS
@@ -188,6 +189,7 @@ def read_parts(
     bins: int = 40,
     rate: int | None = None,
     seconds: float | None = None,
+    heard: Heard | None = None,
 ) -> SpeechParts:
     """Makes the splits of recordings; all are decoded now and kept as spectrograms.
 
@@ -198,26 +200,35 @@ def read_parts(
         bins: Mel bands.
         rate: Samples a second; the most frequent rate, at most 16,000, where None.
         seconds: Length; what 95 % of the training recordings do not exceed where None, at most 10.
+        heard: What a checkpoint was pretrained on, in place of bins, rate and own statistics.
 
     Raises:
         UsageError: A broken file, or labels and splits that cannot be used.
     """
     cut = cut_recordings(files, rule, seed)
     infos = [read_info(path) for path in files.paths]
+    if heard is not None:
+        bins, rate = heard.bins, heard.rate
     rate = rate or min(MOST_RATE, most_frequent([info.rate for info in infos]))
     length = seconds or usual_seconds([infos[i] for i in cut.divided["train"]])
     shape = MelShape(rate, max(1, round(length / HOP)) + 1, bins)
+    if heard is not None:
+        shape = FbankShape(rate, min(heard.frames, max(1, round(length / HOP) - 1)), bins)
     raw = spectrograms(files.paths, shape)
-    train = torch.from_numpy(cut.divided["train"])
-    std, mean = torch.std_mean(raw[train], (0, 1, 3), correction=0)
-    std = torch.where(std > 0, std, 1.0)
+    if heard is None:
+        train = torch.from_numpy(cut.divided["train"])
+        std, mean = torch.std_mean(raw[train], (0, 1, 3), correction=0)
+        std = torch.where(std > 0, std, 1.0)
+    else:
+        mean, std = torch.full((bins,), heard.mean), torch.full((bins,), 2 * heard.std)
     raw.sub_(mean[:, None]).div_(std[:, None])
     splits = {
         name: Spectrograms(raw[torch.from_numpy(index)], cut.labels[index], cut.groups_of(name))
         for name, index in cut.divided.items()
     }
-    heard = f"as {shape.bins} log-mel bands of {shape.frames} frames"
-    described = describe(infos, shape.rate, (shape.samples - 1) / shape.rate, heard, seconds)
+    kind = "log-mel" if heard is None else "filter"
+    said = f"as {shape.bins} {kind} bands of {shape.frames} frames"
+    described = describe(infos, shape.rate, (shape.samples - 1) / shape.rate, said, seconds)
     return SpeechParts(
         splits,
         cut.classes,

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..core.errors import UsageError
+from .fbank import FbankShape
 from .files import files_below
 from .kinds import RECORDINGS
 from .mel import MelShape, spectrograms
@@ -24,6 +25,7 @@ def speech_preprocess(parts: SpeechParts) -> dict[str, Any]:
         "bins": parts.shape.bins,
         "mean": list(parts.mean),
         "std": list(parts.std),
+        **({"kaldi": True} if isinstance(parts.shape, FbankShape) else {}),
     }
 
 
@@ -68,7 +70,8 @@ def read_speech_inputs(
     paths = [os.path.join(folder, name) for name in names]
     if "samples" in preprocess:
         return names, read_waves(paths, preprocess)
-    shape = MelShape(preprocess["rate"], preprocess["frames"], preprocess["bins"])
+    kind = FbankShape if preprocess.get("kaldi") else MelShape
+    shape = kind(preprocess["rate"], preprocess["frames"], preprocess["bins"])
     x = spectrograms(paths, shape)
     x.sub_(torch.tensor(preprocess["mean"])[:, None])
     x.div_(torch.tensor(preprocess["std"])[:, None])

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from ..core.errors import UsageError
-from ..core.hand_back import HandBack
+from ..core.hand_back import HandBack, quiet_transformers
 from ..core.registry import actions
 
 DOMAINS = "text", "speech"
@@ -72,22 +72,3 @@ def save_folder(
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return difference
-
-
-class quiet_transformers:  # noqa: N801 - used as a context
-    """Keeps transformers' chatter off the console within a block."""
-
-    def __enter__(self) -> None:
-        from transformers.utils import logging
-
-        self.level = logging.get_verbosity()
-        logging.set_verbosity_error()
-        self.bars = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()
-
-    def __exit__(self, *_: object) -> None:
-        from transformers.utils import logging
-
-        logging.set_verbosity(self.level)
-        if self.bars:
-            logging.enable_progress_bar()

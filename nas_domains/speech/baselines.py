@@ -41,5 +41,10 @@ def cnn(task: Task) -> nn.Module:
 
 
 def baselines(task: Task) -> dict[str, nn.Module]:
-    """The hand-made rows of a report, by name, with fresh weights; none where x is samples."""
-    return {"cnn": cnn(task)} if len(task.input_shape) == 3 else {}
+    """The hand-made rows of a report, by name, with fresh weights.
+
+    None where x is samples, or spectrograms for a checkpoint: recipes of fine-tuning are not made
+    for weights that begin at random.
+    """
+    fits = len(task.input_shape) == 3 and "features" not in task.preprocess
+    return {"cnn": cnn(task)} if fits else {}

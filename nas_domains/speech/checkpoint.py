@@ -1,4 +1,4 @@
-"""A pretrained encoder of samples in a local folder of transformers: its form and weights."""
+"""A pretrained encoder of recordings in a local folder of transformers: its form and weights."""
 
 import json
 import os
@@ -14,9 +14,11 @@ from torch import Tensor
 
 from ..core.errors import UsageError
 from ..nn.encoder import ACTIVATIONS, EncoderSpec, LayerSize
-from .waves import FRONT, WaveClassifier, wave_classifier
+from .classifier import PATCHES, SpeechClassifier, speech_classifier
+from .patch_checkpoint import PatchCheckpoint, open_patch_checkpoint
+from .waves import FRONT
 
-FAMILIES = "wav2vec2", "hubert"
+FAMILIES = "wav2vec2", "hubert", PATCHES
 """``model_type`` of what is known here."""
 
 LAYER = {
@@ -57,9 +59,9 @@ class WaveCheckpoint:
     rate: int
     normalised: bool
 
-    def network(self, sizes: Sequence[LayerSize], outputs: int) -> WaveClassifier:
+    def network(self, sizes: Sequence[LayerSize], outputs: int) -> SpeechClassifier:
         """A plain network of these sizes, with weights from torch's global generator."""
-        return wave_classifier(self.spec, self.config, sizes, outputs)
+        return speech_classifier(self.spec, self.config, sizes, outputs)
 
     def example(self, input_shape: tuple[int, ...]) -> tuple[Tensor, int]:
         """Silence [1, S], and the frames that the layers see of it."""
@@ -89,7 +91,7 @@ class WaveCheckpoint:
                 "the option seconds higher."
             )
 
-    def fill(self, network: WaveClassifier) -> None:
+    def fill(self, network: SpeechClassifier) -> None:
         """Loads the weights into a plain network of the full size.
 
         A classifier of another number of outputs keeps its own weights.
@@ -133,8 +135,8 @@ class WaveCheckpoint:
         return theirs
 
 
-def open_wave_checkpoint(path: object) -> WaveCheckpoint:
-    """Reads the form of a checkpoint of wav2vec 2.0 or HuBERT.
+def open_speech_checkpoint(path: object) -> WaveCheckpoint | PatchCheckpoint:
+    """Reads the form of a checkpoint of wav2vec 2.0, HuBERT or AST.
 
     Args:
         path: A folder with config.json and model.safetensors; ``preprocessor_config.json`` says
@@ -160,14 +162,20 @@ def open_wave_checkpoint(path: object) -> WaveCheckpoint:
 
     try:
         whole = AutoConfig.for_model(**config).to_dict()
+        heard = _read(Path(place) / "preprocessor_config.json") or {}
+        if family == PATCHES:
+            patches = open_patch_checkpoint(place, whole, heard)
+            _check(str(path), whole, patches.spec)
+            return patches
         spec = _spec(whole)
+    except UsageError:
+        raise
     except Exception as error:  # it raises many kinds
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UsageError(
             f"The config.json of {str(path)!r} is damaged ({reason}): restore it from a copy."
         ) from None
     _check(str(path), whole, spec)
-    heard = _read(Path(place) / "preprocessor_config.json") or {}
     rate, normalised = heard.get("sampling_rate", RATE), heard.get("do_normalize", True)
     return WaveCheckpoint(place, spec, whole, int(rate), bool(normalised))
 

@@ -1,4 +1,4 @@
-"""Encoders of samples as models of transformers."""
+"""Encoders of recordings as models of transformers."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -6,50 +6,128 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ..core.hand_back import HandBack
+from ..core.hand_back import HandBack, labels_of
 from ..core.seeds import generator
-from .checkpoint import open_wave_checkpoint
-from .waves import WaveClassifier
+from ..nn.elastic.attention import sizes_of
+from ..nn.encoder import LayerSize
+from .checkpoint import WaveCheckpoint, open_speech_checkpoint
+from .classifier import SpeechClassifier
+from .patch_checkpoint import POSITIONS, PatchCheckpoint, their_name
+from .patches import PatchEncoder
+from .waves import WaveEncoder
 
 
 def for_transformers(network: nn.Module, description: Mapping[str, Any]) -> HandBack | None:
-    """A network as a model of transformers; None where it reads no samples.
+    """A network as a model of transformers; None where it reads no recordings.
 
     It is a ``nas_wave``, whose configuration holds the heads and the width of each layer, and
-    which loads after ``import nas_domains``; the feature extractor lies beside it.
+    which loads after ``import nas_domains``; of spectrograms an ordinary one of its family where
+    all layers that are left have all heads and one width. The feature extractor lies beside it.
 
     Args:
         network: The plain network of a run.
         description: Of :func:`nas_domains.export.load.load_description`.
     """
-    if not isinstance(network, WaveClassifier):
+    if not isinstance(network, SpeechClassifier):
         return None
     # Behind the hook: importing it registers our classes.
-    from transformers import AutoModelForAudioClassification, Wav2Vec2FeatureExtractor
+    from transformers import AutoModelForAudioClassification
 
     from .modeling import wrap
 
-    checkpoint = open_wave_checkpoint(description["config"]["checkpoint"])
+    checkpoint = open_speech_checkpoint(description["config"]["checkpoint"])
+    shape = tuple(description["input_shape"])
+    theirs: Any = None
+    if isinstance(checkpoint, PatchCheckpoint):
+        theirs = plain_model(network, checkpoint, shape, description["classes"])
+    if theirs is None:
+        theirs = wrap(network, checkpoint.config, description["classes"])
 
     def beside(folder: Path) -> None:
-        Wav2Vec2FeatureExtractor(
-            sampling_rate=checkpoint.rate,
-            do_normalize=checkpoint.normalised,
-            return_attention_mask=network.encoder.masked,
-        ).save_pretrained(folder)
+        feature_extractor(network, checkpoint, shape).save_pretrained(folder)
 
-    theirs = wrap(network, checkpoint.config, description["classes"])
-    samples = description["input_shape"][0]
-    difference = partial(_difference, network, samples)
+    difference = partial(_difference, network, shape)
     return HandBack(theirs, AutoModelForAudioClassification, beside, difference)
 
 
+def feature_extractor(
+    network: SpeechClassifier,
+    checkpoint: WaveCheckpoint | PatchCheckpoint,
+    shape: tuple[int, ...],
+) -> Any:
+    """What makes the network's inputs of recordings, for transformers."""
+    from transformers import ASTFeatureExtractor, Wav2Vec2FeatureExtractor
+
+    if isinstance(checkpoint, PatchCheckpoint):
+        heard = checkpoint.heard
+        return ASTFeatureExtractor(
+            sampling_rate=heard.rate,
+            num_mel_bins=heard.bins,
+            max_length=shape[2],
+            mean=heard.mean,
+            std=heard.std,
+        )
+    assert isinstance(network.encoder, WaveEncoder)
+    return Wav2Vec2FeatureExtractor(
+        sampling_rate=checkpoint.rate,
+        do_normalize=checkpoint.normalised,
+        return_attention_mask=network.encoder.masked,
+    )
+
+
+def plain_model(
+    network: SpeechClassifier,
+    checkpoint: PatchCheckpoint,
+    shape: tuple[int, ...],
+    classes: list[str],
+) -> Any | None:
+    """The network as an ordinary AST for that shape, or None where that cannot express it."""
+    from transformers import ASTConfig, ASTForAudioClassification
+
+    encoder, spec = network.encoder, checkpoint.spec
+    assert isinstance(encoder, PatchEncoder)
+    sizes = sizes_of(encoder.layers)
+    kept = [i for i, size in enumerate(sizes) if size != LayerSize(0, 0)]
+    forms = {sizes[i] for i in kept}
+    if len(forms) != 1:
+        return None
+    (form,) = forms
+    if form.heads != spec.heads or not form.width:
+        return None
+    outputs = network.head.classifier.out_features
+    own = {"num_hidden_layers": len(kept), "intermediate_size": form.width, "max_length": shape[2]}
+    rest = {k: v for k, v in checkpoint.config.items() if k not in ("id2label", "label2id")}
+    made = ASTForAudioClassification(ASTConfig(**{**rest, **own}, **labels_of(classes, outputs)))
+    made.load_state_dict(_their_state(network, encoder, kept, shape))
+    return made.eval()
+
+
+def _their_state(
+    network: SpeechClassifier, encoder: PatchEncoder, kept: list[int], shape: tuple[int, ...]
+) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for name, weight in network.state_dict().items():
+        ours = name
+        if name.startswith("encoder.layers."):
+            number, _, rest = name.removeprefix("encoder.layers.").partition(".")
+            ours = f"encoder.layers.{kept.index(int(number))}.{rest}"
+        found[their_name(ours)] = weight.clone()
+    del found[""]
+    found["embeddings.cls_token"] = encoder.tokens[:, :1].detach().clone()
+    found["embeddings.distillation_token"] = encoder.tokens[:, 1:].detach().clone()
+    found[POSITIONS] = encoder.positions_of(encoder.grid.steps(shape[2])).detach().clone()
+    prefix = "audio_spectrogram_transformer."
+    return {n if n.startswith("classifier.") else prefix + n: w for n, w in found.items()}
+
+
 @torch.no_grad()
-def _difference(network: WaveClassifier, samples: int, theirs: Any) -> float:
-    x = torch.randn((2, samples), generator=generator(0, "export"))
-    x[1, (samples + 1) // 2 :] = 0
+def _difference(network: SpeechClassifier, shape: tuple[int, ...], theirs: Any) -> float:
+    x = torch.randn((2, *shape), generator=generator(0, "export"))
+    if len(shape) == 1:
+        x[1, (shape[0] + 1) // 2 :] = 0
     expected = network(x)
-    found = theirs(input_values=x).logits
+    # Theirs has the bands behind the frames.
+    found = theirs(input_values=x if len(shape) == 1 else x[:, 0].transpose(1, 2)).logits
     return float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-6))

@@ -1,4 +1,4 @@
-"""Our encoders of samples as models of transformers, for ``AutoModel.from_pretrained``."""
+"""Our encoders of recordings as models of transformers, for ``AutoModel.from_pretrained``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -18,7 +18,9 @@ from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOut
 from ..core.hand_back import labels_of
 from ..nn.elastic.attention import sizes_of
 from ..nn.encoder import EncoderSpec, LayerSize
-from .waves import WaveClassifier, WaveEncoder, WaveHead
+from .classifier import PATCHES, SpeechClassifier, encoder_of, head_of
+from .patches import PatchEncoder
+from .waves import WaveEncoder
 
 _TINY = {
     "model_type": "wav2vec2",
@@ -36,7 +38,7 @@ _TINY = {
 
 
 class NasWaveConfig(PreTrainedConfig):  # type: ignore[misc]
-    """Form and sizes of an encoder of samples.
+    """Form and sizes of an encoder of recordings.
 
     Args:
         spec: Fields of :class:`nas_domains.nn.encoder.EncoderSpec`.
@@ -61,11 +63,20 @@ class NasWaveConfig(PreTrainedConfig):  # type: ignore[misc]
         self.layer_heads, self.layer_widths = list(layer_heads), list(layer_widths)
         super().__init__(**kwargs)
 
-    def encoder(self) -> WaveEncoder:
+    def encoder(self) -> WaveEncoder | PatchEncoder:
         """A plain encoder of this form, with fresh weights."""
         pairs = zip(self.layer_heads, self.layer_widths, strict=True)
         sizes = [LayerSize(heads, width) for heads, width in pairs]
-        return WaveEncoder(EncoderSpec(**self.spec), self.base, sizes)
+        return encoder_of(EncoderSpec(**self.spec), self.base, sizes)
+
+    def arranged(self, input_values: Tensor) -> Tensor:
+        """Inputs as transformers has them -> as the encoder takes them.
+
+        Samples stay as they are; spectrograms [B, frames, bands] become [B, 1, bands, frames].
+        """
+        if self.base["model_type"] != PATCHES:
+            return input_values
+        return input_values.transpose(1, 2)[:, None]
 
     @property
     def hidden_size(self) -> int:
@@ -95,31 +106,34 @@ class NasWaveModel(NasWavePreTrained):
         self.post_init()
 
     def forward(self, input_values: Tensor, **_: Any) -> BaseModelOutput:
-        """Samples [B, S], zeros behind each recording -> ``last_hidden_state`` [B, T, D]."""
-        return BaseModelOutput(self.encoder(input_values)[0])
+        """Samples [B, S], zeros behind each recording, or spectrograms [B, frames, bands].
+
+        Returns:
+            ``last_hidden_state`` [B, T, D].
+        """
+        return BaseModelOutput(self.encoder(self.config.arranged(input_values))[0])
 
 
 class NasWaveForAudioClassification(NasWavePreTrained):
-    """An encoder with a classifier on the mean of its states."""
+    """An encoder with a classifier."""
 
     def __init__(self, config: NasWaveConfig) -> None:
         super().__init__(config)
         self.model = NasWaveModel(config)
-        inner = int(config.base.get("classifier_proj_size", 256))
-        self.head = WaveHead(config.hidden_size, inner, config.num_labels)
+        self.head = head_of(EncoderSpec(**config.spec), config.base, config.num_labels)
         self.post_init()
 
     def forward(
         self, input_values: Tensor, labels: Tensor | None = None, **_: Any
     ) -> SequenceClassifierOutput:
-        """Samples [B, S], zeros behind each recording -> ``logits`` [B, labels], and ``loss``."""
-        logits = self.head(*self.model.encoder(input_values))
+        """Inputs as of the encoder -> ``logits`` [B, labels], and ``loss``."""
+        logits = self.head(*self.model.encoder(self.config.arranged(input_values)))
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
 def wrap(
-    network: WaveClassifier, base: Mapping[str, Any], classes: Sequence[str]
+    network: SpeechClassifier, base: Mapping[str, Any], classes: Sequence[str]
 ) -> NasWaveForAudioClassification:
     """A model of transformers with a copy of a network's weights."""
     sizes = sizes_of(network.encoder.layers)

@@ -1,4 +1,4 @@
-"""The space ``speech-transformer``: the heads and widths that a task needs of wav2vec 2.0."""
+"""The space ``speech-transformer``: the heads and widths that a task needs of an encoder."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,24 +6,34 @@ from typing import Any
 from ..core.errors import UsageError
 from ..core.numbers import Numbers
 from ..evaluation.encoder_space import EncoderSpace, encoder_config
-from .checkpoint import WaveCheckpoint, open_wave_checkpoint
+from .checkpoint import WaveCheckpoint, open_speech_checkpoint
+from .patch_checkpoint import PatchCheckpoint
 
 NAME = "speech-transformer"
 
 
 class SpeechTransformer(EncoderSpace):
-    """Parts of a pretrained encoder of samples; :func:`speech_transformer` has the arguments."""
+    """Parts of a pretrained encoder of speech; :func:`speech_transformer` has the arguments."""
 
-    checkpoint: WaveCheckpoint
+    checkpoint: WaveCheckpoint | PatchCheckpoint
 
     @property
     def task_options(self) -> dict[str, Any]:
         """The form and the rate that the checkpoint was pretrained on; see the base."""
+        if isinstance(self.checkpoint, PatchCheckpoint):
+            return {"features": self.checkpoint.path}
         form = "wave" if self.checkpoint.normalised else "raw"
         return {"form": form, "rate": self.checkpoint.rate}
 
     def check_task(self, preprocess: Mapping[str, Any]) -> None:
         """See the base; samples at another rate or level mean nothing here."""
+        if isinstance(self.checkpoint, PatchCheckpoint):
+            if "frames" in preprocess and preprocess.get("features") != self.checkpoint.path:
+                raise UsageError(
+                    f"The recordings are not as {self.checkpoint.path!r} was pretrained: load the "
+                    f"task with features={self.checkpoint.path}."
+                )
+            return
         wanted = {"rate": self.checkpoint.rate, "normalised": self.checkpoint.normalised}
         if "samples" in preprocess and any(preprocess[n] != v for n, v in wanted.items()):
             said = ",".join(f"{name}={value}" for name, value in self.task_options.items())
@@ -40,7 +50,7 @@ def speech_transformer(
     tune: int = 1,
     distil: bool = True,
 ) -> SpeechTransformer:
-    """The space of parts of a pretrained wav2vec 2.0 or HuBERT.
+    """The space of parts of a pretrained wav2vec 2.0, HuBERT or AST.
 
     Several numbers are written with hyphens, e.g.
     ``speech-transformer:checkpoint=wav2vec2,heads=0.5-1``.
@@ -58,7 +68,7 @@ def speech_transformer(
     """
     if not checkpoint:
         raise UsageError(f"The space {NAME!r} needs a checkpoint: write {NAME}:checkpoint=FOLDER.")
-    found = open_wave_checkpoint(checkpoint)
+    found = open_speech_checkpoint(checkpoint)
     return SpeechTransformer(
         NAME, found, encoder_config(NAME, found.path, heads, widths, tune, distil)
     )

@@ -12,6 +12,7 @@ from ..core.metrics import classification_metrics
 from ..core.task import Recipe, Split, Task
 from ..data.augment import parse_augment
 from ..data.augment_speech import STEPS
+from ..data.fbank import Heard
 from ..data.mel import check_bins
 from ..data.recordings import (
     MOST_SECONDS,
@@ -23,6 +24,8 @@ from ..data.recordings import (
 from ..data.rule import SplitRule
 from ..data.speech_inputs import read_speech_inputs, speech_preprocess
 from ..data.waves import WaveParts, read_wave_parts, wave_preprocess
+from .checkpoint import open_speech_checkpoint
+from .patch_checkpoint import PatchCheckpoint
 
 _AUGMENT = "timeshift,specaugment"
 _SMALL = 1000
@@ -44,7 +47,9 @@ class RecordingTask:
     """A loader of classifications of recordings; a :class:`nas_domains.core.task.TaskLoader`."""
 
     name = "recordings"
-    options = ("augment", "bins", "form", "rate", "seconds", "seed", "speaker", "split")
+    options = (
+        "augment", "bins", "features", "form", "rate", "seconds", "seed", "speaker", "split",
+    )  # fmt: skip
 
     def accepts(self, source: str) -> bool:
         """Whether the path is a folder or a CSV of wav or flac files; cheap, and never raises."""
@@ -60,7 +65,9 @@ class RecordingTask:
                 some of timeshift, pitch, specaugment), ``seed`` of the split (0), and of the
                 log-mel spectrograms ``bins`` (40), ``rate`` and ``seconds`` (read off the data);
                 ``form``, which a pretrained encoder sets: "mel", "wave" for samples of zero mean
-                and unit variance, or "raw" for samples as they are, both without ``augment``.
+                and unit variance, or "raw" for samples as they are, both without ``augment``;
+                and ``features``, the folder of an AST checkpoint, for spectrograms as that was
+                pretrained on, without ``bins``, ``rate`` and ``form``.
 
         Returns:
             A task whose x is float32 [1, bins, frames], or [samples], and whose y is a class
@@ -80,6 +87,14 @@ class RecordingTask:
         form, asked = str(options.get("form", FORMS[0])), options.get("augment")
         if form not in FORMS:
             raise UsageError(f"form={form!r} must be one of {', '.join(FORMS)}.")
+        heard = None
+        if options.get("features"):
+            for option in ("bins", "form", "rate"):
+                if option in options:
+                    raise UsageError(
+                        f"The option {option} does not go with features: leave one of them out."
+                    )
+            heard = heard_of(options["features"])
         usual = _AUGMENT if form == FORMS[0] else "none"
         augment = parse_augment(usual if asked is None else asked, STEPS)
         if form != FORMS[0] and augment is not None:
@@ -94,9 +109,14 @@ class RecordingTask:
         parts: SpeechParts | WaveParts
         shape: tuple[int, ...]
         if form == FORMS[0]:
-            parts = read_parts(files, rule, seed, bins=bins, rate=whole, seconds=seconds)
+            parts = read_parts(
+                files, rule, seed, bins=bins, rate=whole, seconds=seconds, heard=heard
+            )
             shape, preprocess = parts.shape.size, speech_preprocess(parts)
             recipe = Recipe(batch_size=32 if len(parts.splits["train"]) < _SMALL else 64)
+            if heard is not None:
+                recipe = TUNING
+                preprocess["features"] = os.path.abspath(str(options["features"]))
         else:
             normal = form == FORMS[1]
             parts = read_wave_parts(
@@ -125,6 +145,21 @@ class RecordingTask:
     def inputs(self, source: str, preprocess: Mapping[str, Any]) -> tuple[list[str], Split]:
         """Reads unlabelled recordings; see :func:`read_speech_inputs`."""
         return read_speech_inputs(source, preprocess)
+
+
+def heard_of(folder: object) -> Heard:
+    """What the AST checkpoint in a folder was pretrained on.
+
+    Raises:
+        UsageError: No such checkpoint.
+    """
+    found = open_speech_checkpoint(folder)
+    if not isinstance(found, PatchCheckpoint):
+        raise UsageError(
+            f"features={str(folder)!r} names no checkpoint of an Audio Spectrogram Transformer: "
+            "name one, or leave it out."
+        )
+    return found.heard
 
 
 def _number(name: str, value: object, low: float, high: float) -> float | None:

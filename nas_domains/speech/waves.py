@@ -11,13 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..nn.encoder import (
-    EncoderClassifier,
-    EncoderSpec,
-    LayerSize,
-    draw_weights,
-    plain_layers,
-)
+from ..nn.encoder import EncoderSpec, LayerSize, plain_layers
 
 FRONT = {
     "features": "feature_extractor",
@@ -109,29 +103,6 @@ class WaveHead(nn.Module):
         return scores
 
 
-class WaveClassifier(EncoderClassifier):
-    """An encoder of samples with a classifier on the mean of its states.
-
-    Args:
-        encoder: The encoder.
-        inner: Features of the classifier's projection.
-        outputs: Size of the output.
-    """
-
-    encoder: WaveEncoder
-    head: WaveHead
-
-    def __init__(self, encoder: WaveEncoder, inner: int, outputs: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = WaveHead(encoder.spec.hidden, inner, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Samples [B, S] -> [B, outputs]."""
-        scores: Tensor = self.head(*self.encoder(x))
-        return scores
-
-
 def bare_model(config: Mapping[str, Any]) -> Any:
     """Their model without layers, with weights from torch's global generator."""
     from transformers import AutoConfig, AutoModel
@@ -139,14 +110,3 @@ def bare_model(config: Mapping[str, Any]) -> Any:
     rest = {k: v for k, v in config.items() if k not in ("model_type", "architectures")}
     made = AutoConfig.for_model(config["model_type"], **(rest | {"num_hidden_layers": 0}))
     return AutoModel.from_config(made)
-
-
-def wave_classifier(
-    spec: EncoderSpec, config: Mapping[str, Any], sizes: Sequence[LayerSize], outputs: int
-) -> WaveClassifier:
-    """The plain network of these sizes, with weights from torch's global generator."""
-    encoder = WaveEncoder(spec, config, sizes)
-    network = WaveClassifier(encoder, int(config.get("classifier_proj_size", 256)), outputs)
-    for part in (network.encoder.layers, network.head):
-        part.apply(lambda module: draw_weights(module, spec.std))
-    return network

@@ -28,6 +28,10 @@ class TextTask:
         """Whether this loader reads that path; cheap, and never raises."""
         return is_text(source)
 
+    def takes(self, source: str) -> bool:
+        """Any path where the domain is named, so that what it lacks is said."""
+        return os.path.exists(source)
+
     def load(self, source: str, **options: Any) -> Task:
         """Reads a classification of texts or of pairs of texts.
 

@@ -91,3 +91,41 @@ def checkpoint(folder, family: str = "wav2vec2", norm: str = "group", rate: int 
     made.save_pretrained(folder)
     hf.Wav2Vec2FeatureExtractor(sampling_rate=rate).save_pretrained(folder)
     return made
+
+
+def spectrogram_model(labels: int = 3, frames: int = 60):
+    """An AST with 2 layers of 16 features, 4 heads and 32 units, on 16 bands."""
+    import torch
+    import transformers as hf
+
+    torch.manual_seed(0)
+    config = hf.ASTConfig(
+        hidden_size=16,
+        num_attention_heads=4,
+        num_hidden_layers=2,
+        intermediate_size=32,
+        patch_size=8,
+        frequency_stride=4,
+        time_stride=6,
+        max_length=frames,
+        num_mel_bins=16,
+        num_labels=labels,
+    )
+    made = hf.ASTForAudioClassification(config).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            # Larger than a fresh model's, so that what differs is seen.
+            parameter.add_(0.3 * torch.randn(parameter.shape))
+    return made
+
+
+def spectrogram_checkpoint(folder: Path, **options):
+    """A folder with that model and its feature extractor; returns the model."""
+    import transformers as hf
+
+    made = spectrogram_model(**options)
+    made.save_pretrained(folder)
+    hf.ASTFeatureExtractor(
+        num_mel_bins=16, max_length=made.config.max_length, mean=-5.0, std=3.0
+    ).save_pretrained(folder)
+    return made
