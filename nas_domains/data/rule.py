@@ -129,6 +129,8 @@ def complete_splits(
     made = dict(given)
     notes = [f"The {name} split is used as given." for name in ("val", "test") if name in given]
     whole = " group-wise" if groups is not None else ""
+    # Of samples of one kind nothing is told apart.
+    stratified = ", stratified" if len(np.unique(labels)) > 1 else ""
     left = 1.0
     if "test" not in made:
         order = rule.order or "sorted"
@@ -136,7 +138,9 @@ def complete_splits(
             source, labels, groups, made["train"], rule.test_share, seed, order, by_class
         )
         left -= rule.test_share
-        where = "drawn at random, stratified" if order == "random" else "the end in sorted order"
+        where = "the end in sorted order"
+        if order == "random":
+            where = f"drawn at random{stratified}"
         if order == "sorted" and by_class:
             where = "the end of each class in sorted order"
         notes.append(
@@ -150,7 +154,7 @@ def complete_splits(
         )
         notes.append(
             f"The validation split is {rule.val_share:.0%} of the samples ({len(made['val'])}), "
-            f"drawn from training at random, stratified{whole}, seed {seed}."
+            f"drawn from training at random{stratified}{whole}, seed {seed}."
         )
     return {name: made[name] for name in ("train", "val", "test")}, tuple(notes)
 

@@ -63,8 +63,9 @@ def split_indices(
         taken = _take(codes[rest], units[rest], share, rng, by_class, groups is not None)
         if not taken.any():
             kind = "samples" if groups is None else "groups"
+            apart = "" if groups is None else f" in {len(np.unique(units))} groups"
             raise UsageError(
-                f"{len(codes)} samples in {len(np.unique(units))} {kind} are too few for "
+                f"{len(codes)} samples{apart} are too few for "
                 f"{len(fractions)} splits: add {kind}, or give the splits."
             )
         parts.append(rest[taken])

@@ -2,12 +2,13 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import UsageError
-from .text import find_split
+from .text import TEXTS, encodable, find_split
 
 COLUMNS = (".conll", ".conllu", ".bio", ".iob", ".iob2")
 """Endings of files with a word a line."""
@@ -16,6 +17,8 @@ ENDINGS = (*COLUMNS, ".jsonl")
 WORDS = ("tokens", "words")
 TAGS = ("tags", "ner_tags", "labels", "pos_tags", "chunk_tags")
 """Keys of JSON lines where none is named, the first that is there."""
+
+_COMMENT = re.compile(r"#\s*(?:id|sent_id|text|newdoc|newpar|global)\b")
 
 USUAL = {".conllu": (2, 4)}
 """Ending -> columns of the word and the tag from 1; else the first and the last."""
@@ -69,19 +72,24 @@ def is_tagged(source: str) -> bool:
     try:
         with open(source, encoding="utf-8-sig") as file:
             first = json.loads(next((line for line in file if line.strip()), "null"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(first, dict) and any(isinstance(first.get(name), list) for name in WORDS)
+    # Texts may bring their words too.
+    if not isinstance(first, dict) or any(isinstance(first.get(name), str) for name in TEXTS):
+        return False
+    lists = {name for name, value in first.items() if isinstance(value, list)}
+    words = {n for n in lists if first[n] and all(isinstance(v, str) for v in first[n])}
+    return bool(words or lists & set(WORDS))
 
 
 def read_tagged(source: str, fields: Fields, *, labelled: bool = True) -> Sentences:
     """Reads a file.
 
     Args:
-        source: A word a line, columns apart by tabs or blanks, sentences apart by empty lines
-            (``-DOCSTART-`` lines are left out; of .conllu comments, too, and what is no word of
-            its own); or JSON lines, one object a sentence, with a list of words and one of tags;
-            UTF-8.
+        source: A word a line, columns apart by tabs or blanks, sentences apart by empty lines and
+            ``-DOCSTART-`` (comments such as ``# id 7`` before a sentence are left out, and of
+            .conllu what is no word of its own); or JSON lines, one object a sentence, with a list
+            of words and one of tags; UTF-8.
         fields: Where words and tags stand, where that is not the usual place.
         labelled: Whether tags are read.
 
@@ -89,6 +97,8 @@ def read_tagged(source: str, fields: Fields, *, labelled: bool = True) -> Senten
         UsageError: The file, or a line of it, is not as said.
     """
     ending = os.path.splitext(source)[1].lower()
+    if os.path.isdir(source):
+        raise UsageError(f"{source!r} is a folder: name a file in it.")
     if ending not in ENDINGS:
         raise UsageError(f"{source!r} is none of {', '.join(ENDINGS)} by its ending: rename it.")
     read = _objects if ending == ".jsonl" else _columns
@@ -116,20 +126,27 @@ Row = tuple[int, list[str], list[str]]
 def _columns(source: str, file: Any, fields: Fields, labelled: bool) -> Iterator[Row]:
     universal = source.lower().endswith(".conllu")
     place = _places(source, fields, universal)
-    start = 0
+    start = columns = 0
     words: list[str] = []
     tags: list[str] = []
     for number, line in enumerate(file, 1):
-        if not line.strip():
+        line = line.rstrip("\r\n")
+        cells = line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))
+        if not line.strip() or cells[0] == "-DOCSTART-":
             if words:
                 yield start, words, tags
             words, tags = [], []
             continue
-        cells = line.rstrip("\r\n").split("\t") if "\t" in line else line.split()
-        if (universal and (cells[0].startswith("#") or not cells[0].isdecimal())) or (
-            cells[0] == "-DOCSTART-"
-        ):
+        if not words and _COMMENT.match(line):
             continue
+        if universal and not cells[0].isdecimal():
+            continue
+        columns = columns or len(cells)
+        if len(cells) != columns:
+            raise UsageError(
+                f"{source!r}, line {number}: there are {len(cells)} columns where lines before "
+                f"have {columns}."
+            )
         word = place(number, cells, 0)
         if not words:
             start = number
@@ -149,7 +166,7 @@ def _places(
     usual = USUAL[".conllu"] if universal else (1, 0)
     numbers = []
     for kind, given, own in (("word", fields.word, usual[0]), ("tag", fields.tag, usual[1])):
-        if given and not (given.isdecimal() and int(given)):
+        if given and not (given.isdecimal() and len(given) < 5 and int(given)):
             raise UsageError(
                 f"{kind}={given!r} must be the number of a column of {source!r}, from 1."
             )
@@ -157,7 +174,7 @@ def _places(
 
     def place(line: int, cells: list[str], which: int) -> str:
         number = numbers[which] or len(cells)
-        value = cells[number - 1].strip() if number <= len(cells) else ""
+        value = cells[number - 1].strip(" ") if number <= len(cells) else ""
         if not value:
             kind = ("word", "tag")[which]
             raise UsageError(
@@ -175,7 +192,7 @@ def _objects(source: str, file: Any, fields: Fields, labelled: bool) -> Iterator
             continue
         try:
             content = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             content = None
         if not isinstance(content, dict):
             raise UsageError(f"{source!r}, line {number}: the line is no JSON object.")
@@ -210,6 +227,10 @@ def _strings(
     good = isinstance(values, list) and all(
         isinstance(v, str | int) and not isinstance(v, bool) and str(v).strip() for v in values
     )
+    if good and not all(encodable(str(v)) for v in values):
+        raise UsageError(
+            f"{source!r}, line {line}: {name!r} holds a lone surrogate, half a character: mend it."
+        )
     if not good:
         raise UsageError(
             f"{source!r}, line {line}: {name!r} must be a list of {kind}s, none of them empty."

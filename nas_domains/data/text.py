@@ -207,10 +207,15 @@ def _objects(source: str, file: Any) -> Iterator[tuple[int, dict[str, str]]]:
             continue
         try:
             content = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             content = None
         if not isinstance(content, dict):
             raise UsageError(f"{source!r}, line {number}: the line is no JSON object.")
+        if not all(encodable(value) for value in content.values() if isinstance(value, str)):
+            raise UsageError(
+                f"{source!r}, line {number}: the line holds half a character (a lone surrogate): "
+                "mend it."
+            )
         yield (
             number,
             {
@@ -219,6 +224,15 @@ def _objects(source: str, file: Any) -> Iterator[tuple[int, dict[str, str]]]:
                 if isinstance(value, str | int) and not isinstance(value, bool)
             },
         )
+
+
+def encodable(text: str) -> bool:
+    """Whether a text can be written; JSON may hold halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def beside(source: str, given: str) -> str:

@@ -133,8 +133,24 @@ def distilled(loss: Tensor, output: Tensor, target: Tensor | None) -> Tensor:
     distance = nn.functional.kl_div(
         (output / heat).log_softmax(1), (target / heat).log_softmax(1), reduction="sum",
         log_target=True,
-    ) / output[:, 0].numel()
+    ) / places(target)
     return 0.5 * loss + 0.5 * heat**2 * distance
+
+
+def places(scores: Tensor) -> Tensor:
+    """How many places of [B, outputs, ...] have scores; padding has none."""
+    return scores.ne(0).any(1).sum().clamp_min(1)
+
+
+def imitated(output: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy to the shares that a target's scores give, a mean over all places.
+
+    Args:
+        output: [B, outputs, ...].
+        target: Scores of the same shape.
+    """
+    losses = nn.functional.cross_entropy(output, target.softmax(1), reduction="none")
+    return (losses * target.ne(0).any(1)).sum() / places(target)
 
 
 def full_stream(context: Context, order: str) -> Stream:

@@ -73,7 +73,7 @@ def divide(
     groups = whose if apart else None
     none = np.zeros(len(cases), np.int64)
     made, notes = complete_splits(source, none, given, rule, seed, groups=groups, by_class=False)
-    notes = tuple(note.replace(", stratified", "").replace("samples", "cases") for note in notes)
+    notes = tuple(note.replace("samples", "cases") for note in notes)
     train, val = made["train"], made["val"]
     rng = np.random.default_rng(seed)
     if fold is not None:

@@ -23,7 +23,14 @@ from ..evaluation.score import full_precision
 from ..evaluation.stream import Stream
 from ..evaluation.supernet import SupernetEvaluator
 from ..evaluation.timing import seconds_each
-from ..evaluation.train import augmented, distilled, make_optimizer, teaching, training_loss
+from ..evaluation.train import (
+    augmented,
+    distilled,
+    imitated,
+    make_optimizer,
+    teaching,
+    training_loss,
+)
 from ..nn.supernet import Supernet
 from .base import Plan, Strategy
 from .blackbox import counted_limit, draw
@@ -190,9 +197,9 @@ class PathTraining:
             if soft is None or target is not None:
                 loss = distilled(training_loss(self.context, output, y), output, target)
             else:
-                loss = nn.functional.cross_entropy(output, soft)
+                loss = imitated(output, soft)
             if distils and soft is None:
-                soft = output.detach().softmax(1)
+                soft = output.detach()
             self.context.accelerator.backward(loss)
             losses.append(loss.detach())
         return losses

@@ -25,7 +25,7 @@ _registry.spaces.register(
 _registry.tasks.register(
     "tags",
     "nas_domains.text.tags:tags",
-    "a .conll, .conllu, .bio or .jsonl of sentences whose words have a tag each, or a folder",
+    "a .conll, .conllu, .bio, .iob or .jsonl of sentences with a tag for each word, or a folder",
     domain="text",
     extra="text",
     needs=("transformers",),

@@ -30,12 +30,14 @@ class Checkpoint:
         spec: The form of its encoder.
         holds: What its classifier gives a class, "text" or "token".
         each: What shall have one.
+        classes: Names of its classes, in their order; empty where there are none.
     """
 
     path: str
     spec: EncoderSpec
     holds: str = "text"
     each: str = "text"
+    classes: tuple[str, ...] = ()
 
     def state(self) -> dict[str, Tensor]:
         """The weights under our names; those of the classifier where they are there.
@@ -148,7 +150,16 @@ def open_checkpoint(path: object, each: str = "text") -> Checkpoint:
         )
     saved = str(config.get("architectures") or "")
     holds = next((kind for kind, ending in KINDS.items() if ending in saved), "text")
-    return Checkpoint(place, read_spec(str(path), config, special), holds, each)
+    spec = read_spec(str(path), config, special)
+    return Checkpoint(place, spec, holds, each, _classes(config.get("id2label")))
+
+
+def _classes(given: object) -> tuple[str, ...]:
+    """The names in ``id2label``, in the order of their numbers; empty of anything else."""
+    if not isinstance(given, dict):
+        return ()
+    numbers = [str(i) for i in range(len(given))]
+    return tuple(str(given[i]) for i in numbers) if set(given) == set(numbers) else ()
 
 
 @cache

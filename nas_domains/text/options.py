@@ -118,6 +118,11 @@ class Options:
         kind = "" if each == "text" else ",pool=none"
         return f"text-heads:vocabulary={self.size},max_length={max(4, self.longest)}{kind}"
 
+    def ordered(self, classes: tuple[str, ...]) -> tuple[str, ...]:
+        """Classes in the order of the checkpoint's classifier, where it has the same."""
+        theirs = () if self.checkpoint is None else self.checkpoint.classes
+        return theirs if sorted(theirs) == sorted(classes) else classes
+
     def divide(
         self, source: str, numbers: Indices, sizes: Mapping[str, int], *, by_class: bool = True
     ) -> tuple[dict[str, Indices], tuple[str, ...]]:

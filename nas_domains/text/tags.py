@@ -65,7 +65,7 @@ class TagTask:
         fields = Fields(*(str(options.get(name) or "") for name in ("word", "tag")))
         files = files_of(source, options, find_tagged, f" with {', '.join(ENDINGS)}")
         parts = {name: read_tagged(file, fields) for name, file in files.items()}
-        classes = _classes(parts["train"])
+        classes = given.ordered(_classes(parts["train"]))
         sizes = {name: len(part.words) for name, part in parts.items()}
         alike = np.zeros(sum(sizes.values()), np.int64)
         divided, notes = given.divide(source, alike, sizes, by_class=False)
@@ -116,12 +116,11 @@ class TagTask:
         """Reads untagged sentences; each piece is named by the line of its sentence."""
         read = read_tagged(source, Fields(**preprocess["fields"]), labelled=False)
         pieces = Pieces.of(preprocess)
+        cut = [pieces.cut(words) for words in read.words]
         names = [
-            f"line {line}"
-            for line, words in zip(read.lines, read.words, strict=True)
-            for _ in pieces.cut(words)
+            f"line {line}" for line, own in zip(read.lines, cut, strict=True) for _ in own
         ]
-        return names, pieces.split(read.words, [[0] * len(words) for words in read.words])
+        return names, pieces.joined(cut, [[0] * len(words) for words in read.words])
 
     def predict(
         self,
@@ -196,11 +195,11 @@ class Pieces:
         """Reads what a task wrote down."""
         longest = preprocess["max_length"]
         if "checkpoint" not in preprocess:
-            own = preprocess["vocabulary"]
+            made = vocabulary.tokenizer(preprocess["vocabulary"], longest)
 
             def learnt(words: Sequence[str]) -> list[list[int]]:
-                rows = vocabulary.encode(own, words, None, longest)
-                return [row[1:-1] or [vocabulary.UNKNOWN] for row in rows]
+                rows = made.encode_batch(list(words))
+                return [row.ids[1:-1] or [vocabulary.UNKNOWN] for row in rows]
 
             return Pieces(learnt, vocabulary.CLS, vocabulary.SEP, vocabulary.PAD, longest)
         spec = open_checkpoint(preprocess["checkpoint"]).spec
@@ -239,10 +238,16 @@ class Pieces:
         self, sentences: Iterable[Sequence[str]], numbers: Iterable[Sequence[int]]
     ) -> TaggedSplit:
         """Sentences, and the class of each word, as tokens."""
+        return self.joined([self.cut(words) for words in sentences], numbers)
+
+    def joined(
+        self, cut: Iterable[list[list[list[int]]]], numbers: Iterable[Sequence[int]]
+    ) -> TaggedSplit:
+        """What :meth:`cut` made of sentences, and the class of each word."""
         ids, tags = [], []
-        for words, own in zip(sentences, numbers, strict=True):
+        for pieces, own in zip(cut, numbers, strict=True):
             left = iter(own)
-            for piece in self.cut(words):
+            for piece in pieces:
                 ids.append([self.cls, *(token for word in piece for token in word), self.sep])
                 marks = [
                     mark

@@ -60,7 +60,7 @@ class TextTask:
         columns = Columns(*(str(options.get(n) or "") for n in ("text", "pair", "label")))
         files = files_of(source, options, find_split, ".csv, .tsv or .jsonl")
         parts = {name: read_texts(file, columns) for name, file in files.items()}
-        classes = _classes(parts["train"])
+        classes = given.ordered(_classes(parts["train"]))
         numbers = np.concatenate([_numbers(part, classes) for part in parts.values()])
         sizes = {name: len(part.texts) for name, part in parts.items()}
         divided, notes = given.divide(source, numbers, sizes)

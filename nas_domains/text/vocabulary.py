@@ -73,20 +73,25 @@ def encode(
         pairs: Their second texts, or None.
         max_length: Tokens at which they are cut, the longer of a pair first.
     """
+    given = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
+    return [list(row.ids) for row in tokenizer(vocabulary, max_length).encode_batch(given)]
+
+
+def tokenizer(vocabulary: Mapping[str, Any], max_length: int) -> Any:
+    """What :func:`encode` uses, of the library tokenizers, for many calls."""
     from tokenizers import Tokenizer, models, processors
 
     numbers = {token: number for number, token in enumerate(vocabulary["tokens"])}
-    tokenizer = Tokenizer(models.WordPiece(numbers, unk_token=SPECIAL[UNKNOWN]))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = _parts(vocabulary["lower"])
-    tokenizer.post_processor = processors.TemplateProcessing(
+    made = Tokenizer(models.WordPiece(numbers, unk_token=SPECIAL[UNKNOWN]))
+    made.normalizer, made.pre_tokenizer = _parts(vocabulary["lower"])
+    made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(SPECIAL[i], i) for i in (CLS, SEP)],
     )
-    tokenizer.enable_truncation(max_length)
+    made.enable_truncation(max_length)
     _quiet()
-    given = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
-    return [list(row.ids) for row in tokenizer.encode_batch(given)]
+    return made
 
 
 def _parts(lower: bool) -> tuple[Any, Any]:

@@ -43,6 +43,13 @@ def test_columns_are_words_and_tags(tmp_path):
     assert read_tagged(bare, Fields(), labelled=False).words == found.words
 
 
+def test_comments_documents_and_blanks(tmp_path):
+    text = "# id 7 domain=x\n10\u00a0000\tO\n# O\n-DOCSTART- O\n# B-X\nb O\n"
+    found = read_tagged(write(tmp_path / "a.conll", text), Fields())
+    assert found.words == [["10\u00a0000", "#"], ["#", "b"]]
+    assert found.tags == [["O", "O"], ["B-X", "O"]]
+
+
 def test_universal_dependencies_have_columns_of_their_own(tmp_path):
     found = read_tagged(write(tmp_path / "a.conllu", UNIVERSAL), Fields())
     assert found.words == [["de", "le", "#"], ["la"]]
@@ -74,6 +81,9 @@ def test_what_looks_like_tagged_sentences(tmp_path):
     assert is_tagged(write(tmp_path / "a.conll", ""))
     assert is_tagged(write(tmp_path / "a.jsonl", '\n{"tokens": ["a"]}'))
     assert not is_tagged(write(tmp_path / "b.jsonl", '{"text": "a", "label": 1}'))
+    assert not is_tagged(write(tmp_path / "d.jsonl", "[" * 100_000))
+    assert not is_tagged(write(tmp_path / "e.jsonl", '{"text": "a", "tokens": ["a"]}'))
+    assert is_tagged(write(tmp_path / "f.jsonl", '{"any": ["a"], "kind": [1]}'))
     assert not is_tagged(write(tmp_path / "c.jsonl", "{")) and not is_tagged("gone.jsonl")
     assert not is_tagged(write(tmp_path / "a.tsv", "text\n")) and not is_tagged(str(tmp_path))
     write(tmp_path / "train.conll", CONLL)
@@ -88,6 +98,10 @@ def test_what_looks_like_tagged_sentences(tmp_path):
         ("a.conll", "", {}, ("a.conll", "no sentences")),
         ("a.conll", "EU\n", {}, ("line 1", "'EU'", "no tag")),
         ("a.conll", "EU O\nb O\n", {"tag": "3"}, ("line 1", "column 3 of 2", "option tag")),
+        ("a.conll", "EU O\nb x O\n", {}, ("line 2", "3 columns", "2")),
+        ("a.conll", "EU O\n", {"tag": "9" * 5000}, ("from 1",)),
+        ("a.jsonl", "[" * 100_000, {}, ("line 1", "JSON object")),
+        ("a.jsonl", '{"words": ["\\ud83d"], "tags": [0]}\n', {}, ("line 1", "surrogate")),
         ("a.conll", "EU O\n", {"word": "x"}, ("word='x'", "from 1")),
         ("a.conll", "EU O\n", {"tag": "0"}, ("tag='0'", "from 1")),
         ("a.conllu", "1\tde\tde\t\n", {}, ("line 1", "column 4")),
@@ -113,5 +127,5 @@ def test_files_that_cannot_be_read_are_refused(tmp_path):
     with refused("a.conll", "UTF-8"):
         read_tagged(str(tmp_path / "a.conll"), Fields())
     (tmp_path / "b.conll").mkdir()
-    with refused("b.conll", "cannot be read"):
+    with refused("b.conll", "folder"):
         read_tagged(str(tmp_path / "b.conll"), Fields())

@@ -1,8 +1,8 @@
 """The task of tagging: tokens and classes, pieces, networks of tokens, and what is refused."""
 
+import json
 import pickle
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -94,10 +94,10 @@ def test_only_the_first_token_of_a_word_has_a_class(tmp_path):
     made = make.write_conll(tmp_path / "train.conll", 60)
     task = load_task(str(made), vocabulary=64, lower="false")
     pieces = Pieces.of(task.preprocess)
-    (word,), (odd,) = pieces.encode(["bad"]), pieces.encode(["☂"])
-    assert len(word) >= 1 and odd == [1]
+    assert pieces.encode(["☂", "poor"])[0] == [1]
     split = pieces.split([["badbad", "☂"]], [[0, 2]])
     first, second = pieces.encode(["badbad", "☂"])
+    assert len(first) > 1 and len(second) == 1
     assert split.tags[0].tolist() == [
         IGNORED, 0, *[IGNORED] * (len(first) - 1), 2, *[IGNORED] * (len(second) - 1), IGNORED,
     ]  # fmt: skip
@@ -126,6 +126,42 @@ def test_other_tags_are_scored_by_class(tmp_path):
         own = task.metrics[metric].clone()
         own.update(torch.cat([output, output[..., :1]], 2), torch.tensor([[0, 1, 2, IGNORED]]))
         assert float(own.compute()) == pytest.approx(expected), metric
+
+
+def test_classes_are_in_the_order_of_a_checkpoint_that_has_the_same(train, tmp_path):
+    names = ["O", "I-Q", "B-Q"]
+    make.checkpoint(tmp_path / "a", each="token")
+    config = tmp_path / "a" / "config.json"
+    content = json.loads(config.read_text())
+    for theirs, order in ((names, tuple(names)), (["x", "y", "z"], ("B-Q", "I-Q", "O"))):
+        content["id2label"] = dict(enumerate(theirs))
+        config.write_text(json.dumps(content))
+        task = load(train, checkpoint=str(tmp_path / "a"))
+        assert task.classes == order and task.preprocess["tags"] == list(order)
+        y = task.train[0][1]
+        words = [order[i] for i in y[y != IGNORED].tolist()]
+        assert set(words) <= set(names) and words.count("O") >= 1
+    texts = make.write_tsv(tmp_path / "t.tsv")
+    content["id2label"] = {"0": "yes", "1": "no"}
+    config.write_text(json.dumps(content))
+    assert load(texts, checkpoint=str(tmp_path / "a")).classes == ("yes", "no")
+    content["id2label"] = {"0": "yes", "7": "no"}
+    config.write_text(json.dumps(content))
+    assert load(texts, checkpoint=str(tmp_path / "a")).classes == ("no", "yes")
+
+
+def test_keys_of_json_lines_may_have_any_name(tmp_path):
+    rows = [{"sentence": ["w1", "bad"], "kinds": ["A", "B"]} for _ in range(20)]
+    task = load(make.write_jsonl(tmp_path / "a.jsonl", rows), word="sentence", tag="kinds")
+    assert task.classes == ("A", "B")
+    # Texts that bring their words are texts.
+    rows = [{"text": "w1 w2", "tokens": ["w1", "w2"], "label": i % 2} for i in range(20)]
+    assert load(make.write_jsonl(tmp_path / "b.jsonl", rows)).preprocess["loader"] == "text"
+
+
+def test_the_report_does_not_say_that_sentences_are_stratified(train):
+    for split in ("random", "val=0.2"):
+        assert not any("stratified" in note for note in load(train, split=split).notes)
 
 
 def test_which_task_reads_what(train, tmp_path):
@@ -278,11 +314,19 @@ def test_words_of_roberta_have_a_blank_before_them(monkeypatch):
 
 
 def test_distances_from_a_teacher_are_means_over_tokens():
-    from nas_domains.evaluation.train import distilled
+    from nas_domains.evaluation.train import distilled, imitated
 
     g = torch.Generator().manual_seed(0)
     one, other = torch.randn((2, 3, 5), generator=g), torch.randn((2, 3, 5), generator=g)
     rows = (t.transpose(1, 2).reshape(10, 3) for t in (one, other))
     zero = torch.tensor(0.0)
-    torch.testing.assert_close(distilled(zero, one, other), distilled(zero, *rows))
-    assert np.isfinite(float(distilled(zero, one, one)))
+    expected = distilled(zero, *rows)
+    torch.testing.assert_close(distilled(zero, one, other), expected)
+    assert float(distilled(zero, one, one)) == 0
+    # Padding has no scores, and changes nothing.
+    wide = [torch.nn.functional.pad(t, (0, 7)) for t in (one, other)]
+    torch.testing.assert_close(distilled(zero, *wide), expected)
+    rows = (t.transpose(1, 2).reshape(10, 3) for t in (one, other))
+    first, second = rows
+    known = torch.nn.functional.cross_entropy(first, second.softmax(1))
+    torch.testing.assert_close(imitated(*wide), known)
