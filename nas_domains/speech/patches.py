@@ -67,7 +67,7 @@ class PatchEncoder(nn.Module):
         """Spectrograms [B, 1, bands, frames] -> states [B, T, D], and which count, all, [B, T]."""
         patches = self.patches(x)
         states = patches.flatten(2).transpose(1, 2)
-        states = torch.cat([self.tokens.expand(len(x), -1, -1), states], 1)
+        states = torch.cat([self.tokens.expand(x.shape[0], -1, -1), states], 1)
         states = self.dropout(states + self.positions_of(patches.shape[3]))
         keep = torch.ones(states.shape[:2], dtype=torch.bool, device=x.device)
         for layer in self.layers:

@@ -208,7 +208,7 @@ import sys
 import nas_domains
 import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
-wave = torch.linspace(-1, 1, 4800).mul(300).sin().numpy()
+wave = torch.linspace(-1, 1, 4400).mul(300).sin().numpy()
 for folder in sys.argv[1:]:
     model = AutoModelForAudioClassification.from_pretrained(folder).eval()
     x = AutoFeatureExtractor.from_pretrained(folder)(wave, sampling_rate=16000,
@@ -236,15 +236,15 @@ def test_transformers_loads_what_is_handed_back(run, tmp_path):
         [sys.executable, "-c", LOAD, *folders], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    wave = torch.linspace(-1, 1, 4800).mul(300).sin().numpy()
-    x = (FbankShape(16_000, 28, 16).spectra([wave]) + 5.0) / 6.0
+    wave = torch.linspace(-1, 1, 4400).mul(300).sin().numpy()
     kinds = ["NasWaveForAudioClassification", "ASTForAudioClassification"]
-    for line, network, kind in zip(
-        done.stdout.splitlines(), (nd.load(run.path), plain), kinds, strict=True
+    for line, network, kind, frames in zip(
+        done.stdout.splitlines(), (nd.load(run.path), plain), kinds, (26, 28), strict=True
     ):
+        x = (FbankShape(16_000, frames, 16).spectra([wave]) + 5.0) / 6.0
         logits = json.loads(line[: line.index("]") + 1])
         with torch.no_grad():
             expected = network(x).flatten()
         assert (torch.tensor(logits) - expected).abs().max() < 1e-4
-        assert f"{kind} [1, 28, 16] {{0: 'high', 1: 'low'}}" in line
-    assert isinstance(open_speech_checkpoint(tmp_path / "plain").spec.layers, int)
+        assert f"{kind} [1, {frames}, 16] {{0: 'high', 1: 'low'}}" in line
+    assert open_speech_checkpoint(tmp_path / "plain").spec.layers == 1
