@@ -140,7 +140,7 @@ def named(tmp_path_factory):
         ({"seed": -1}, ("seed=-1",)),
         ({"split": "half"}, ("'half'",)),
         ({"augment": "flip"}, ("'flip'", "timeshift, pitch, specaugment")),
-        ({"size": 64}, ("'size'", "augment, bins, features, form, rate, seconds, seed, speaker, split")),
+        ({"size": 64}, ("'size'", "augment, bins, features, form, rate, seconds, seed, speaker")),
     ],
 )
 def test_options(named, options, said):
