@@ -113,7 +113,7 @@ def read_texts(source: str, columns: Columns, *, labelled: bool = True) -> Texts
     first = next(rows, None)
     if first is None:
         raise UsageError(f"{source!r} holds no texts: add one line a text.")
-    text, pair, label = _names(source, list(first[1]), columns, labelled)
+    text, pair, label = named_columns(source, list(first[1]), columns, labelled=labelled)
     found = Texts(source, [], [], [] if pair else None, [])
     rest = [first]
     for line, row in (*rest, *rows):
@@ -128,9 +128,15 @@ def read_texts(source: str, columns: Columns, *, labelled: bool = True) -> Texts
     return found
 
 
-def _names(
-    source: str, header: list[str], columns: Columns, labelled: bool
+def named_columns(
+    source: str, header: list[str], columns: Columns, *, labelled: bool
 ) -> tuple[str, str, str]:
+    """The columns of text, second text and label among those there are; empty where none is.
+
+    Raises:
+        UsageError: None has a usual name and none was named, or one was that is not there.
+    """
+
     def named(kind: str, given: str, usual: tuple[str, ...]) -> str:
         if given:
             if given not in header:

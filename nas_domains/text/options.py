@@ -16,6 +16,7 @@ from ..core.errors import UsageError
 from ..core.numbers import whole_from
 from ..core.task import Recipe
 from ..data.augment_text import HideTokens
+from ..data.hub import is_hub
 from ..data.rule import SplitRule, complete_splits
 from ..data.splits import Indices
 from ..data.text import beside
@@ -157,11 +158,14 @@ def _weighted(output: Tensor, y: Tensor, weights: Tensor) -> Tensor:
     return functional.cross_entropy(output, y, weight=weights.to(output))
 
 
-def read_options(task: str, known: Sequence[str], options: Mapping[str, Any]) -> Options:
+def read_options(
+    task: str, source: str, known: Sequence[str], options: Mapping[str, Any]
+) -> Options:
     """Checks what all tasks of texts understand.
 
     Args:
         task: Name of the task, for errors.
+        source: What the data is called.
         known: Its own options.
         options: All that were given.
 
@@ -174,6 +178,9 @@ def read_options(task: str, known: Sequence[str], options: Mapping[str, Any]) ->
             raise UsageError(
                 f"The task {task!r} has no option {option!r}: known are {', '.join(names)}."
             )
+    for option in ("val", "test"):
+        if is_hub(source) and options.get(option):
+            raise UsageError(f"The option {option} does not go with {source!r}: leave it out.")
     rule = SplitRule.parse(options.get("split"))
     seed = whole_from("seed", options.get("seed", 0), 0)
     if options.get("weights", "none") not in ("none", "balanced"):

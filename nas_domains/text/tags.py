@@ -17,6 +17,7 @@ from ..core.errors import UsageError
 from ..core.files import check_place, write_text
 from ..core.progress import Reporter
 from ..core.task import IGNORED, Task
+from ..data.hub import hub_sentences, is_hub
 from ..data.splits import Indices
 from ..data.tagged import ENDINGS, Fields, Sentences, find_tagged, is_tagged, read_tagged
 from ..data.tokens import TaggedSplit
@@ -61,10 +62,13 @@ class TagTask:
         Raises:
             UsageError: An unknown option, a bad value, or data that cannot be used.
         """
-        given = read_options("tags", OPTIONS, options)
+        given = read_options("tags", source, OPTIONS, options)
         fields = Fields(*(str(options.get(name) or "") for name in ("word", "tag")))
-        files = files_of(source, options, find_tagged, f" with {', '.join(ENDINGS)}")
-        parts = {name: read_tagged(file, fields) for name, file in files.items()}
+        if is_hub(source):
+            parts = hub_sentences(source, fields)
+        else:
+            files = files_of(source, options, find_tagged, f" with {', '.join(ENDINGS)}")
+            parts = {name: read_tagged(file, fields) for name, file in files.items()}
         classes = given.ordered(_classes(parts["train"]))
         sizes = {name: len(part.words) for name, part in parts.items()}
         alike = np.zeros(sum(sizes.values()), np.int64)

@@ -9,7 +9,9 @@ import numpy as np
 
 from ..core.errors import UsageError
 from ..core.metrics import classification_metrics
+from ..core.registry import tasks
 from ..core.task import Task
+from ..data.hub import holds_tags, hub_texts, is_hub
 from ..data.splits import Indices
 from ..data.text import Columns, Texts, find_split, is_text, read_texts
 from ..data.tokens import TokenSplit
@@ -26,7 +28,7 @@ class TextTask:
 
     def accepts(self, source: str) -> bool:
         """Whether this loader reads that path; cheap, and never raises."""
-        return is_text(source)
+        return is_hub(source) or is_text(source)
 
     def takes(self, source: str) -> bool:
         """Any path where the domain is named, so that what it lacks is said."""
@@ -49,6 +51,9 @@ class TextTask:
                 ``weights=balanced`` for a loss in which all classes count the same; ``seed`` of
                 the split (0).
 
+        Data sets of Hugging Face's hub are ``hf:NAME`` or ``hf:NAME:CONFIGURATION``; those of
+        tagged words become the task of :class:`nas_domains.text.tags.TagTask`.
+
         Returns:
             A task whose x is int64 [T], tokens that a batch fills up to its longest, and whose y
             is a class number; metrics accuracy, f1 (macro) and matthews.
@@ -56,10 +61,16 @@ class TextTask:
         Raises:
             UsageError: An unknown option, a bad value, or data that cannot be used.
         """
-        given = read_options("text", OPTIONS, options)
+        if is_hub(source) and holds_tags(source):
+            task: Task = tasks.load("tags").load(source, **options)
+            return task
+        given = read_options("text", source, OPTIONS, options)
         columns = Columns(*(str(options.get(n) or "") for n in ("text", "pair", "label")))
-        files = files_of(source, options, find_split, ".csv, .tsv or .jsonl")
-        parts = {name: read_texts(file, columns) for name, file in files.items()}
+        if is_hub(source):
+            parts = hub_texts(source, columns)
+        else:
+            files = files_of(source, options, find_split, ".csv, .tsv or .jsonl")
+            parts = {name: read_texts(file, columns) for name, file in files.items()}
         classes = given.ordered(_classes(parts["train"]))
         numbers = np.concatenate([_numbers(part, classes) for part in parts.values()])
         sizes = {name: len(part.texts) for name, part in parts.items()}
