@@ -23,6 +23,9 @@ from .strategies.prior import best_of
 from .strategies.study import open_storage
 from .work import Work
 
+FOLDERS = "checkpoint", "features"
+"""Options of tasks that name folders."""
+
 
 def search(
     space: str | SearchSpace | Model | None,
@@ -84,6 +87,8 @@ def search(
         UsageError: Anything wrong with an input or option; nothing is left behind.
     """
     task_options, recipe, seed = plain(task_options or {}), plain(recipe or {}), int(seed)
+    # As full paths, so that the run resumes from any folder.
+    task_options |= {k: _place(v) for k, v in task_options.items() if k in FOLDERS}
     if randoms < 1 or train_seeds < 1:
         raise UsageError("--randoms and --train-seeds must be at least 1.")
     if plan is not None and (budget or train_budget):
@@ -279,11 +284,13 @@ def _with_options(space: SearchSpace, options: dict[str, Any]) -> dict[str, Any]
                 f"--option {name}={given} is not what the space {space.name!r} has ({value}): "
                 "say it in --space alone."
             )
-    return needed | options
+    # Its own form of what was just found to be the same.
+    return options | needed
 
 
-def _place(task: str) -> str:
-    return os.path.abspath(task) if os.path.exists(task) else task
+def _place(named: Any) -> Any:
+    """A path as a full one; what is none stays."""
+    return os.path.abspath(named) if os.path.exists(str(named)) else named
 
 
 def _load(task: str | Task, domain: str | None, options: dict[str, Any]) -> Task:

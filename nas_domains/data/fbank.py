@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .audio import Wave
-from .mel import MelShape, fitted
+from .mel import MelShape
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,9 @@ class FbankShape(MelShape):
         return (self.frames - 1) * self.hop + self.window
 
     def spectra(self, waves: Sequence[Wave]) -> Tensor:
-        """[N, 1, bins, frames], not normalised; behind shorter recordings zeros.
+        """[N, 1, bins, frames], not normalised: the start of longer recordings.
 
-        Zeros are what the extractor fills up with, so that what is behind a recording does not
-        look like silence.
+        Behind shorter ones are zeros, as the extractor has it, which do not look like silence.
         """
         from transformers import ASTFeatureExtractor
 
@@ -54,6 +53,6 @@ class FbankShape(MelShape):
             do_normalize=False,
         )
         # One frame at least.
-        cut = [fitted(w, min(max(len(w), self.window), self.samples)) for w in waves]
+        cut = [np.pad(w, (0, max(0, self.window - len(w))))[: self.samples] for w in waves]
         rows = [extractor(w, sampling_rate=self.rate)["input_values"][0] for w in cut]
         return torch.from_numpy(np.stack(rows)).transpose(1, 2)[:, None].contiguous()

@@ -212,8 +212,11 @@ def read_parts(
     rate = rate or min(MOST_RATE, most_frequent([info.rate for info in infos]))
     length = seconds or usual_seconds([infos[i] for i in cut.divided["train"]])
     shape = MelShape(rate, max(1, round(length / HOP)) + 1, bins)
+    most = False
     if heard is not None:
-        shape = FbankShape(rate, min(heard.frames, max(1, round(length / HOP) - 1)), bins)
+        frames = max(1, round(length / HOP) - 1)
+        most = frames > heard.frames
+        shape = FbankShape(rate, min(heard.frames, frames), bins)
     raw = spectrograms(files.paths, shape)
     if heard is None:
         train = torch.from_numpy(cut.divided["train"])
@@ -228,7 +231,15 @@ def read_parts(
     }
     kind = "log-mel" if heard is None else "filter"
     said = f"as {shape.bins} {kind} bands of {shape.frames} frames"
-    described = describe(infos, shape.rate, (shape.samples - 1) / shape.rate, said, seconds)
+    described = describe(
+        infos,
+        shape.rate,
+        (shape.samples - 1) / shape.rate,
+        said,
+        seconds,
+        most=most,
+        start=heard is not None,
+    )
     return SpeechParts(
         splits,
         cut.classes,
@@ -313,7 +324,14 @@ def usual_seconds(infos: Sequence[AudioInfo]) -> float:
 
 
 def describe(
-    infos: Sequence[AudioInfo], rate: int, seconds: float, heard: str, asked: float | None
+    infos: Sequence[AudioInfo],
+    rate: int,
+    seconds: float,
+    heard: str,
+    asked: float | None,
+    *,
+    most: bool = False,
+    start: bool = False,
 ) -> list[str]:
     """Sentences on what is made of recordings.
 
@@ -323,14 +341,19 @@ def describe(
         seconds: Length that they are brought to.
         heard: As what they are heard, e.g. "as 40 log-mel bands".
         asked: The length that was asked for, if any.
+        most: Whether it is the longest that a checkpoint takes.
+        start: Whether the start of longer ones is heard, and zeros behind shorter ones.
     """
     cropped = sum(info.seconds > seconds for info in infos)
     why = f"which {COVERED:.0%} of the training recordings do not exceed"
-    if asked is not None:
+    if most:
+        why = "the longest that the checkpoint takes"
+    elif asked is not None:
         why = "as asked"
+    part, fill = ("start", "zeros") if start else ("middle", "silence")
     notes = [
         f"Recordings are heard {heard}, {seconds:.2f} s ({why}); {cropped} longer ones are "
-        "cropped to their middle, shorter ones padded with silence."
+        f"cropped to their {part}, shorter ones padded with {fill}."
     ]
     others = Counter(info.rate for info in infos if info.rate != rate)
     if others:

@@ -18,7 +18,7 @@ WORDS = ("tokens", "words")
 TAGS = ("tags", "ner_tags", "labels", "pos_tags", "chunk_tags")
 """Keys of JSON lines where none is named, the first that is there."""
 
-_COMMENT = re.compile(r"#\s*(?:id|sent_id|text|newdoc|newpar|global)\b")
+_COMMENT = re.compile(r"#[ \t]+(?:id|sent_id|text|newdoc|newpar|global)(?:\s|$)")
 
 USUAL = {".conllu": (2, 4)}
 """Ending -> columns of the word and the tag from 1; else the first and the last."""
@@ -77,9 +77,11 @@ def is_tagged(source: str) -> bool:
     # Texts may bring their words too.
     if not isinstance(first, dict) or any(isinstance(first.get(name), str) for name in TEXTS):
         return False
-    lists = {name for name, value in first.items() if isinstance(value, list)}
-    words = {n for n in lists if first[n] and all(isinstance(v, str) for v in first[n])}
-    return bool(words or lists & set(WORDS))
+    if any(isinstance(first.get(name), list) for name in WORDS):
+        return True
+    lists = [value for value in first.values() if isinstance(value, list) and value]
+    words = [value for value in lists if all(isinstance(v, str) for v in value)]
+    return any(len(one) == len(other) for one in words for other in lists if one is not other)
 
 
 def read_tagged(source: str, fields: Fields, *, labelled: bool = True) -> Sentences:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..core.errors import UsageError
 from ..nn.encoder import ACTIVATIONS, EncoderSpec, LayerSize
-from .classifier import PATCHES, SpeechClassifier, speech_classifier
+from .classifier import PATCHES, SpeechClassifier, in_order, speech_classifier
 from .patch_checkpoint import PatchCheckpoint, open_patch_checkpoint
 from .waves import FRONT
 
@@ -94,7 +94,8 @@ class WaveCheckpoint:
     def fill(self, network: SpeechClassifier) -> None:
         """Loads the weights into a plain network of the full size.
 
-        A classifier of another number of outputs keeps its own weights.
+        A classifier of another number of outputs keeps its own weights, and so does one whose
+        classes are not in the order that tasks have.
 
         Raises:
             UsageError: The weights are missing or damaged, or one of them is missing or has
@@ -113,6 +114,8 @@ class WaveCheckpoint:
             if module is not None:
                 there = names[module] + name.removeprefix(module)
             weight = theirs.get(prefix + there, theirs.get(there))
+            if name.startswith("head.classifier.") and not in_order(self.config):
+                weight = None
             if weight is not None and weight.shape == value.shape:
                 found[name] = weight.float()
             elif module is not None:

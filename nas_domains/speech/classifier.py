@@ -13,6 +13,19 @@ PATCHES = "audio-spectrogram-transformer"
 """``model_type`` of what takes spectrograms; others take samples."""
 
 
+def in_order(config: Mapping[str, Any]) -> bool:
+    """Whether the classes of a configuration are in the order that tasks have, or have no names.
+
+    Args:
+        config: With ``id2label``, as transformers has it in memory.
+    """
+    names = [str(name) for _, name in sorted((config.get("id2label") or {}).items())]
+    if all(name == f"LABEL_{i}" for i, name in enumerate(names)):
+        return True
+    numbers = all(name.isdecimal() for name in names)
+    return names == sorted(names, key=int if numbers else str)
+
+
 class SpeechClassifier(EncoderClassifier):
     """An encoder of recordings and a head on its states.
 

@@ -98,7 +98,8 @@ def plain_model(
         return None
     outputs = network.head.classifier.out_features
     own = {"num_hidden_layers": len(kept), "intermediate_size": form.width, "max_length": shape[2]}
-    rest = {k: v for k, v in checkpoint.config.items() if k not in ("id2label", "label2id")}
+    labels = "id2label", "label2id", "problem_type"
+    rest = {k: v for k, v in checkpoint.config.items() if k not in labels}
     made = ASTForAudioClassification(ASTConfig(**{**rest, **own}, **labels_of(classes, outputs)))
     made.load_state_dict(_their_state(network, encoder, kept, shape))
     return made.eval()

@@ -1,5 +1,6 @@
 """A pretrained Audio Spectrogram Transformer in a local folder of transformers."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,14 @@ from ..core.errors import UsageError
 from ..core.hand_back import quiet_transformers
 from ..data.fbank import Heard
 from ..nn.encoder import EncoderSpec, LayerSize
-from .classifier import PATCHES, SpeechClassifier, speech_classifier
+from .classifier import PATCHES, SpeechClassifier, in_order, speech_classifier
 from .patches import TOKENS, PatchGrid
 
 RATE = 16_000
 """Samples a second, the only one that their frames are made for."""
+
+MEAN, STD = -4.2677393, 4.5689974
+"""Of their feature extractor, where nothing else is said."""
 
 MODULES = {
     "encoder.patches": "embeddings.patch_embeddings.projection",
@@ -88,7 +92,8 @@ class PatchCheckpoint:
     def fill(self, network: SpeechClassifier) -> None:
         """Loads the weights into a plain network of the full size.
 
-        A classifier of another number of outputs keeps its own weights.
+        A classifier of another number of outputs keeps its own weights, and so does one whose
+        classes are not in the order that tasks have.
 
         Raises:
             UsageError: The weights are missing or damaged, or one has another shape.
@@ -100,6 +105,8 @@ class PatchCheckpoint:
             weight = theirs.get(their_name(name))
             if name == "encoder.tokens" and all(token in theirs for token in _TOKENS):
                 weight = torch.cat([theirs[token] for token in _TOKENS], 1)
+            if name.startswith("head.classifier.") and not in_order(self.config):
+                weight = None
             if weight is not None and weight.shape == value.shape:
                 found[name] = weight.float()
             elif not name.startswith("head."):
@@ -182,6 +189,18 @@ def open_patch_checkpoint(
             f"{path!r} was pretrained at {heard['sampling_rate']} Hz: only {RATE} Hz is known "
             "here, use another checkpoint."
         )
+    grid = PatchGrid(config)
+    if grid.bands < 1 or grid.most < 1:
+        raise UsageError(f"{path!r} has larger patches than spectrograms: use another checkpoint.")
+    # Where values are not normalised, the mean and the spread change nothing.
+    normal = heard.get("do_normalize", True)
+    mean, std = (heard.get("mean", MEAN), heard.get("std", STD)) if normal else (0.0, 0.5)
+    numbers = all(isinstance(v, int | float) and math.isfinite(v) for v in (mean, std))
+    if not numbers or std <= 0:
+        raise UsageError(
+            f"The preprocessor_config.json of {path!r} is damaged (mean {mean!r}, std {std!r}): "
+            "restore it from a copy."
+        )
     spec = EncoderSpec(
         hidden=config["hidden_size"],
         heads=config["num_attention_heads"],
@@ -197,17 +216,7 @@ def open_patch_checkpoint(
         std=config["initializer_range"],
         family=PATCHES,
     )
-    # Where values are not normalised, the mean and the spread change nothing.
-    normal = heard.get("do_normalize", True)
-    return PatchCheckpoint(
-        path,
-        spec,
-        dict(config),
-        Heard(
-            RATE,
-            int(config["num_mel_bins"]),
-            float(heard.get("mean", -4.2677393)) if normal else 0.0,
-            float(heard.get("std", 4.5689974)) if normal else 0.5,
-            int(config["max_length"]),
-        ),
+    own = Heard(
+        RATE, int(config["num_mel_bins"]), float(mean), float(std), int(config["max_length"])
     )
+    return PatchCheckpoint(path, spec, dict(config), own)

@@ -1,5 +1,6 @@
 """The space ``speech-transformer``: the heads and widths that a task needs of an encoder."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,9 @@ class SpeechTransformer(EncoderSpace):
     def check_task(self, preprocess: Mapping[str, Any]) -> None:
         """See the base; samples at another rate or level mean nothing here."""
         if isinstance(self.checkpoint, PatchCheckpoint):
-            if "frames" in preprocess and preprocess.get("features") != self.checkpoint.path:
+            heard = str(preprocess.get("features", ""))
+            alike = os.path.realpath(heard) == os.path.realpath(self.checkpoint.path)
+            if "frames" in preprocess and not alike:
                 raise UsageError(
                     f"The recordings are not as {self.checkpoint.path!r} was pretrained: load the "
                     f"task with features={self.checkpoint.path}."

@@ -107,6 +107,7 @@ class RecordingTask:
         files = read_recordings(source, _left(options.get("speaker")))
         whole = None if rate is None else int(rate)
         parts: SpeechParts | WaveParts
+        space = "keyword"
         shape: tuple[int, ...]
         if form == FORMS[0]:
             parts = read_parts(
@@ -117,6 +118,7 @@ class RecordingTask:
             if heard is not None:
                 recipe = TUNING
                 preprocess["features"] = os.path.abspath(str(options["features"]))
+                space = f"speech-transformer:checkpoint={preprocess['features']}"
         else:
             normal = form == FORMS[1]
             parts = read_wave_parts(
@@ -136,7 +138,7 @@ class RecordingTask:
             metrics=classification_metrics(("accuracy", "f1"), outputs),
             classes=parts.classes,
             augment=augment,
-            space="keyword",
+            space=space,
             recipe=recipe,
             preprocess={"loader": self.name, **preprocess},
             notes=parts.notes,

@@ -44,10 +44,10 @@ def test_columns_are_words_and_tags(tmp_path):
 
 
 def test_comments_documents_and_blanks(tmp_path):
-    text = "# id 7 domain=x\n10\u00a0000\tO\n# O\n-DOCSTART- O\n# B-X\nb O\n"
+    text = "#text\tO\n#id\tO\n\n# id 7 domain=x\n10\u00a0000\tO\n# O\n-DOCSTART- O\n# B-X\nb O\n"
     found = read_tagged(write(tmp_path / "a.conll", text), Fields())
-    assert found.words == [["10\u00a0000", "#"], ["#", "b"]]
-    assert found.tags == [["O", "O"], ["B-X", "O"]]
+    assert found.words == [["#text", "#id"], ["10\u00a0000", "#"], ["#", "b"]]
+    assert found.tags == [["O", "O"], ["O", "O"], ["B-X", "O"]]
 
 
 def test_universal_dependencies_have_columns_of_their_own(tmp_path):
@@ -84,6 +84,8 @@ def test_what_looks_like_tagged_sentences(tmp_path):
     assert not is_tagged(write(tmp_path / "d.jsonl", "[" * 100_000))
     assert not is_tagged(write(tmp_path / "e.jsonl", '{"text": "a", "tokens": ["a"]}'))
     assert is_tagged(write(tmp_path / "f.jsonl", '{"any": ["a"], "kind": [1]}'))
+    text = '{"body": "a b", "keywords": ["x", "y"], "label": "p"}'
+    assert not is_tagged(write(tmp_path / "g.jsonl", text))
     assert not is_tagged(write(tmp_path / "c.jsonl", "{")) and not is_tagged("gone.jsonl")
     assert not is_tagged(write(tmp_path / "a.tsv", "text\n")) and not is_tagged(str(tmp_path))
     write(tmp_path / "train.conll", CONLL)
