@@ -20,13 +20,23 @@ _registry.spaces.register(
     domain="medical",
 )
 
-for _name, _summary in (
-    ("decathlon", "a folder of the Medical Segmentation Decathlon: dataset.json and NIfTI files"),
-    ("medmnist", "a MedMNIST .npz file of images or volumes, with --domain medical"),
+for _name, _place, _summary in (
+    (
+        "decathlon",
+        "tasks:decathlon",
+        "a folder of the Medical Segmentation Decathlon: dataset.json and NIfTI files",
+    ),
+    (
+        "medmnist",
+        "tasks:medmnist",
+        "a MedMNIST .npz file of images or volumes, with --domain medical",
+    ),
+    ("monai", "named:monai_named", "a Decathlon task by name, monai:Task04_Hippocampus"),
+    ("medmnist-named", "named:medmnist_named", "MedMNIST by name, medmnist:breastmnist"),
 ):
     _registry.tasks.register(
         _name,
-        f"nas_domains.medical.tasks:{_name}",
+        f"nas_domains.medical.{_place}",
         _summary,
         domain="medical",
         extra="medical",
