@@ -35,6 +35,31 @@ inline bool same_layout(const Tensor& a, const Tensor& b) {
   return true;
 }
 
+// A new tensor of the dtype and device of `like`, made without asking the dispatcher.
+inline Tensor new_strided(const Tensor& like, IntList sizes, IntList strides) {
+  int32_t dtype, device_type, device_index;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &device_index));
+  AtenTensorHandle result;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
+      sizes.size(), sizes.data(), strides.data(), dtype, device_type, device_index, &result));
+  return Tensor(result);
+}
+
+// The same in the order of its dimensions.
+inline Tensor new_contiguous(const Tensor& like, IntList sizes) {
+  std::vector<int64_t> strides(sizes.size());
+  int64_t step = 1;
+  for (size_t d = sizes.size(); d-- > 0; step *= sizes[d] > 0 ? sizes[d] : 1) strides[d] = step;
+  return new_strided(like, sizes, strides);
+}
+
+// The same [B, C, H, W], channels innermost in memory.
+inline Tensor new_channels_last(const Tensor& like, int64_t B, int64_t C, int64_t H, int64_t W) {
+  return new_strided(like, {B, C, H, W}, {H * W * C, 1, W * C, C});
+}
+
 // x in the dense layout and dtype of `like`; x itself if it has both already. Kernels index what
 // this returns by the size of `like`, so another shape is refused here, for every op.
 inline Tensor matched(const Tensor& x, const Tensor& like) {

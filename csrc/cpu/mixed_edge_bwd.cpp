@@ -27,7 +27,8 @@ class ShardGrads {
       if (wanted[i]) size_ += pointwise_size(plan.shape, plan.stages[i]);
     }
     memory_ = static_cast<R*>(memory.get(size_ * shards * sizeof(R)));
-    torch::stable::parallel_for(0, shards, 1, [&](int64_t begin, int64_t end) {
+    const int64_t grain = std::max<int64_t>(1, (1 << 15) / std::max<int64_t>(1, size_));
+    torch::stable::parallel_for(0, shards, grain, [&](int64_t begin, int64_t end) {
       std::fill(memory_ + begin * size_, memory_ + end * size_, R(0));
     });
     for (int64_t shard = 0; shard < shards; ++shard) {
@@ -127,7 +128,7 @@ class Backward {
         mean_(mean),
         var_(var),
         eps_(eps),
-        sums_((sum_between(plan.branches.size(), needs.between)) * s_.groups * s_.lanes()),
+        sums_(zeros(sum_between(plan.branches.size(), needs.between) * s_.groups * s_.lanes())),
         scale_(plan.norms, s_),
         bias_(plan.norms, s_),
         centre_(plan.norms, s_),
@@ -143,7 +144,7 @@ class Backward {
     a_.bias = bias_.view();
     a_.mean = centre_.full.data();
     a_.gradient = gradient_.view();
-    a_.sums = sums_.data();
+    a_.sums = sums_;
     a_.needs_dw = needs.dw;
     a_.needs_branch = needs.branch.get();
     a_.needs_params = needs.params.get();
@@ -185,11 +186,18 @@ class Backward {
     return 1 / std::sqrt(var_[norm * s_.channels + c] + eps_);
   }
 
+  static double* zeros(int64_t n) {
+    static thread_local Buffer memory;
+    double* out = static_cast<double*>(memory.get(n * sizeof(double)));
+    std::fill(out, out + n, 0.0);
+    return out;
+  }
+
   // A row of the sums for each channel.
   std::vector<double> total(int64_t row) const {
     std::vector<double> out(s_.channels, 0);
     for (int64_t g = 0; g < s_.groups; ++g) {
-      const double* at = sums_.data() + (row * s_.groups + g) * s_.lanes();
+      const double* at = sums_ + (row * s_.groups + g) * s_.lanes();
       const int64_t present = g == s_.groups - 1 ? s_.pack - s_.missing() : s_.pack;
       for (int64_t i = 0; i < present; ++i) {
         for (int64_t c = 0; c < s_.channels; ++c) out[c] += at[i * s_.channels + c];
@@ -248,7 +256,7 @@ class Backward {
   const R* mean_;
   const R* var_;
   double eps_;
-  std::vector<double> sums_;
+  double* sums_;
   LaneTable<R> scale_, bias_, centre_, gradient_;
 };
 
@@ -280,18 +288,11 @@ std::tuple<Tensor, Tensor, std::vector<Tensor>> mixed_edge_bwd_cpu(
   mean = contiguous(mean, x.scalar_type());
   var = contiguous(var, x.scalar_type());
 
-  Tensor dx = needs_dx
-                  ? torch::stable::empty(
-                        {s.batch, C, s.height, s.width}, x.scalar_type(), std::nullopt, x.device(),
-                        std::nullopt, torch::headeronly::MemoryFormat::ChannelsLast)
-                  : torch::stable::new_empty(x, {0});
-  Tensor dw = torch::stable::new_empty(x, {needs_dw ? K : 0});
+  Tensor dx =
+      needs_dx ? new_channels_last(x, s.batch, C, s.height, s.width) : new_contiguous(x, {0});
+  Tensor dw = new_contiguous(x, {needs_dw ? K : 0});
   std::vector<Tensor> dparams;
-  for (int64_t p : needs_params) {
-    Tensor grad = torch::stable::new_empty(x, params[p].sizes());
-    torch::stable::zero_(grad);
-    dparams.push_back(grad);
-  }
+  for (int64_t p : needs_params) dparams.push_back(new_contiguous(x, params[p].sizes()));
   // Kept like the threads' memory, up to its 8 MiB: between two passes it holds maps of the whole
   // batch.
   static thread_local Buffer du, shards;
@@ -309,9 +310,11 @@ std::tuple<Tensor, Tensor, std::vector<Tensor>> mixed_edge_bwd_cpu(
     grads.reduce();
     std::vector<R*> out(plan.params, nullptr);
     for (size_t i = 0; i < dparams.size(); ++i) {
-      out[needs_params[i]] = mutable_data<R>(dparams[i]);
+      R* grad = mutable_data<R>(dparams[i]);
+      std::fill(grad, grad + dparams[i].numel(), R(0));
+      out[needs_params[i]] = grad;
     }
-    torch::stable::parallel_for(0, stages, 1, [&](int64_t begin, int64_t end) {
+    torch::stable::parallel_for(0, stages, stages_a_thread(plan), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         if (needs.params[i]) grads.unpack(i, out);
       }

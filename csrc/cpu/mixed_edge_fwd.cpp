@@ -48,8 +48,10 @@ void forward(
   Args<R> a = make_args<R>(plan, weights, x, w, training);
   a.y = mutable_data<R>(y);
   a.z = z == nullptr ? nullptr : mutable_data<R>(*z);
-  std::vector<double> stats(training ? plan.norms * s.groups * 2 * L : 0);
-  a.stats = stats.data();
+  static thread_local Buffer memory;
+  double* stats = static_cast<double*>(
+      memory.get(training ? plan.norms * s.groups * 2 * L * sizeof(double) : 0));
+  a.stats = stats;
   LaneTable<R> scale(plan.norms, s), bias(plan.norms, s), factors(plan.branches.size() + 1, s);
   a.scale = scale.view();
   a.bias = bias.view();
@@ -64,7 +66,7 @@ void forward(
       const int64_t norm = branch.norm - (branch.stages == 2 && between);
       if (branch.stages != 2 && !between) continue;
       if (training) {
-        finish_norm(s, stats.data() + norm * s.groups * 2 * L, mean + norm * C, var + norm * C);
+        finish_norm(s, stats + norm * s.groups * 2 * L, mean + norm * C, var + norm * C);
       }
       for (int64_t c = 0; c < C; ++c) {
         scale.set(norm, c, inverse(norm, c));
@@ -133,16 +135,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> mixed_edge_fwd_cpu(
     mean = contiguous(mean, x.scalar_type());
     var = contiguous(var, x.scalar_type());
   }
-  Tensor y = torch::stable::empty(
-      {s.batch, C, s.out_height, s.out_width}, x.scalar_type(), std::nullopt, x.device(),
-      std::nullopt, torch::headeronly::MemoryFormat::ChannelsLast);
+  Tensor y = new_channels_last(x, s.batch, C, s.out_height, s.out_width);
   const int64_t stages = plan.stages.size();
   // Batch statistics need all of z before any of y.
   const bool holds = keep || training;
-  Tensor z =
-      torch::stable::new_empty(x, {holds ? stages : 0, s.groups, s.blocks, s.out_pixels(), LANES});
-  Tensor batch_mean = torch::stable::new_empty(x, {training ? plan.norms : 0, C});
-  Tensor batch_var = torch::stable::new_empty(x, {training ? plan.norms : 0, C});
+  Tensor z = new_contiguous(x, {holds ? stages : 0, s.groups, s.blocks, s.out_pixels(), LANES});
+  Tensor batch_mean = new_contiguous(x, {training ? plan.norms : 0, C});
+  Tensor batch_var = new_contiguous(x, {training ? plan.norms : 0, C});
   dispatch_real(x.scalar_type(), [&](auto real) {
     using R = decltype(real);
     const Weights<R> weights(plan, own, false);
@@ -151,7 +150,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> mixed_edge_fwd_cpu(
     forward<R>(plan, weights, x, w, training, eps, m, v, y, holds ? &z : nullptr);
   });
   if (!keep) {
-    z = torch::stable::new_empty(x, {0, s.groups, s.blocks, s.out_pixels(), LANES});
+    z = new_contiguous(x, {0, s.groups, s.blocks, s.out_pixels(), LANES});
   }
   return {y, batch_mean, batch_var, z};
 }

@@ -184,9 +184,7 @@ Tensor channels_last(const Tensor& x, const Tensor& like) {
   bool dense = x.scalar_type() == like.scalar_type();
   for (int64_t d = 0; d < 4; ++d) dense = dense && (x.size(d) == 1 || x.stride(d) == strides[d]);
   if (dense) return x;
-  Tensor y = torch::stable::empty(
-      {x.size(0), C, H, W}, like.scalar_type(), std::nullopt, like.device(), std::nullopt,
-      torch::headeronly::MemoryFormat::ChannelsLast);
+  Tensor y = new_channels_last(like, x.size(0), C, H, W);
   torch::stable::copy_(y, x);
   return y;
 }

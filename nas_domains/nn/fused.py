@@ -10,12 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..ops import mixed_edge
 from ..ops.backend import resolved
+from ..ops.mixed_edge import mixed_edge, mixed_edge_unchecked
+from ..ops.mixed_edge_reference import NAMES
 from .candidates import FactorizedReduce, Zero
 from .normed import alike, hooks_of, is_plain, stacked_running, update_running
 
 __all__ = ["FusedEdge", "fuse", "has_kernels"]
+
+_REALS = frozenset((torch.float32, torch.float64))
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class FusedEdge:
         convolutions: Those whose weights the op takes, in its order.
         norms: The batch norms, in the op's order.
         hooks: Those of all modules that the op runs in place of; a hook wants its module to run.
+        codes: Places of the branches in the op's list of names.
     """
 
     branches: tuple[str, ...]
@@ -35,18 +39,22 @@ class FusedEdge:
     convolutions: tuple[nn.Conv2d, ...]
     norms: tuple[nn.BatchNorm2d, ...]
     hooks: tuple[dict[int, Any], ...]
+    codes: tuple[int, ...]
 
     def applies(self, x: Tensor) -> bool:
         """Whether the op gives what the candidates would, on x, and is compiled for it."""
-        return (
-            x.dim() == 4
-            and x.numel() > 0
-            and all(w is not None and w.dtype == x.dtype for w in self._weights())
-            and x.dtype in (torch.float32, torch.float64)
-            and has_kernels(x.device)
-            and all(is_plain(norm) and alike(norm, self.norms[0]) for norm in self.norms)
-            and not any(self.hooks)
-        )
+        # Asked at each call, for the most part with cold caches: what it touches costs more than
+        # what it computes.
+        dtype, device = x.dtype, x.device
+        if dtype not in _REALS or x.dim() != 4 or x.numel() == 0 or not has_kernels(device):
+            return False
+        for weight in self._weights():
+            if weight is None or weight.dtype is not dtype or weight.device != device:
+                return False
+        for norm in self.norms:
+            if not (is_plain(norm) and alike(norm, self.norms[0])):
+                return False
+        return not any(self.hooks)
 
     def _weights(self) -> list[Any]:
         """The convolutions' weights; None for one that is computed, as parametrizations do."""
@@ -66,14 +74,20 @@ class FusedEdge:
         weights = self._weights()
         norm = self.norms[0] if self.norms else None
         eps = 1e-5 if norm is None else norm.eps
+        mean: Tensor | None = None
+        var: Tensor | None = None
         if norm is not None and not norm.training:
             mean, var = stacked_running(self.norms)
-            return mixed_edge(
-                x, w, weights, self.branches, self.stride, mean=mean, var=var, eps=eps
-            )[0]
-        y, mean, var = mixed_edge(x, w, weights, self.branches, self.stride, eps=eps)
-        if norm is not None and norm.track_running_stats:
-            update_running(self.norms, mean, var, y.numel() // y.shape[1])
+        stride = self.stride
+        values = x.shape[0] * -(-x.shape[2] // stride) * -(-x.shape[3] // stride)
+        if torch.compiler.is_compiling() or values == 1:
+            y, mean, var = mixed_edge(
+                x, w, weights, self.branches, stride, mean=mean, var=var, eps=eps
+            )
+        else:
+            y, mean, var = mixed_edge_unchecked(x, w, weights, self.codes, stride, mean, var, eps)
+        if norm is not None and norm.training and norm.track_running_stats:
+            update_running(self.norms, mean, var, values)
         return y
 
 
@@ -118,7 +132,10 @@ def fuse(candidates: Sequence[nn.Module], stride: int) -> FusedEdge | None:
                 norms.append(module)
     if len(set(branches)) != len(branches):
         return None
-    return FusedEdge(tuple(branches), stride, tuple(convolutions), tuple(norms), tuple(hooks))
+    codes = tuple(NAMES.index(name) for name in branches)
+    return FusedEdge(
+        tuple(branches), stride, tuple(convolutions), tuple(norms), tuple(hooks), codes
+    )
 
 
 def _branch(module: nn.Module, stride: int) -> str | None:

@@ -102,16 +102,16 @@ class MixedOp(nn.Module):
         return out
 
     def _mix(self, x: Tensor, weights: Row | int) -> Tensor:
-        modules = list(self.candidates.values())
         if isinstance(weights, int):
-            chosen: Tensor = modules[weights](x)
+            chosen: Tensor = list(self.candidates.values())[weights](x)
             return chosen
         values, active = weights if isinstance(weights, tuple) else (weights, self._all)
-        if len(active) < len(modules):
+        if len(active) < len(self._all):
             values = values.index_select(0, self._index(active, values.device))
         fused = self._edge(active) if self.fuses else None
         if fused is not None and fused.applies(x):
             return fused(x, values)
+        modules = list(self.candidates.values())
         # A candidate that gives zeros needs no memory traffic and gets no gradient, only a place
         # among the weights.
         live = tuple(i for i, k in enumerate(active) if not isinstance(modules[k], Zero))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..ops import norm_weighted_sum, weighted_sum
+from ..ops import norm_weighted_sum, running_statistics, weighted_sum
 from .candidates import NORM, FactorizedReduce
 
 __all__ = [
@@ -91,15 +91,19 @@ def update_running(norms: Sequence[_BatchNorm], mean: Tensor, var: Tensor, value
         var: Biased variances [N, C] of the batch; the running ones are unbiased.
         values: Values of each channel, over batch and space; at least 2.
     """
+    means: list[Any] = []
+    vars: list[Any] = []
+    counts: list[Any] = []
+    for norm in norms:
+        own = norm._buffers
+        means.append(own["running_mean"])
+        vars.append(own["running_var"])
+        counts.append(own["num_batches_tracked"])
+    dtype = means[0].dtype
+    if mean.dtype != dtype:
+        mean, var = mean.to(dtype), var.to(dtype)
     momentum = cast(float, norms[0].momentum)
-    with torch.no_grad():
-        running = _buffers(norms, "mean") + _buffers(norms, "var")
-        rows = (*mean.unbind(0), *(var * (values / (values - 1))).unbind(0))
-        if rows[0].dtype != running[0].dtype:
-            rows = tuple(row.to(running[0].dtype) for row in rows)
-        torch._foreach_lerp_(running, rows, momentum)
-        tracked = [cast(Tensor, norm._buffers["num_batches_tracked"]) for norm in norms]
-        torch._foreach_add_(tracked, 1)
+    running_statistics.update_running(means, vars, counts, mean, var, momentum, values)
 
 
 def stacked_running(norms: Sequence[_BatchNorm]) -> tuple[Tensor, Tensor]:

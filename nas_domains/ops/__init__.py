@@ -1,6 +1,6 @@
 """Torch operators of this package: one contract each, with several kernels."""
 
-from . import depthwise_bank  # noqa: F401  (mixed_edge calls what it defines)
+from . import depthwise_bank, running_statistics  # noqa: F401  (they define ops of others)
 from .backend import active, available, backend, choice, info
 from .elastic_attention import elastic_attention
 from .mixed_edge import mixed_edge

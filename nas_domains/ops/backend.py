@@ -64,6 +64,7 @@ def _library(kind: str) -> Any:
 
 
 _ops: dict[str, _Op] = {}
+_native_now: set[tuple[str, str]] = set()  # ops and device types that run compiled kernels
 _base: Any = _library("FRAGMENT")
 _override: Any = None
 _choice = "auto"
@@ -143,7 +144,13 @@ def active(device: str | torch.device = "cpu") -> dict[str, str]:
 
 def resolved(name: str, device: str) -> str:
     """Returns the backend that runs one op on a device type, as ``active`` does for all."""
-    return _resolve(_ops[name], device)
+    # Asked at each call of an op; only what no environment variable changes is kept.
+    if (name, device) in _native_now:
+        return "native"
+    found = _resolve(_ops[name], device)
+    if found == "native":
+        _native_now.add((name, device))
+    return found
 
 
 def info() -> dict[str, Any]:
@@ -217,15 +224,17 @@ def define(
 def _resolve(op: _Op, kind: str, asked: str | None = None) -> str:
     """Returns the backend that runs ``op`` on device type ``kind``."""
     asked = asked or _choice
-    can_triton = op.triton is not None and _has_triton() and (kind == "cuda" or _interpreted())
     if asked == "reference" or kind not in _DEVICES:
         return "reference"
+    if asked != "triton" and kind in op.native:
+        return "native"
+    if asked == "native" and kind == "cuda":
+        return "none"
+    can_triton = op.triton is not None and _has_triton() and (kind == "cuda" or _interpreted())
     if asked == "triton" and can_triton:
         return "triton"
     if kind in op.native:
         return "native"
-    if asked == "native" and kind == "cuda":
-        return "none"
     # The interpreter is for tests that ask for it, never an automatic choice for CPU tensors.
     return "triton" if can_triton and kind == "cuda" else "reference"
 
@@ -285,6 +294,7 @@ def _use(name: str, source: str) -> None:
         _override._destroy()  # brings back the kernels that it hid
         _override = None
     _choice = name
+    _native_now.clear()
     if name != "auto":
         _override = _library("IMPL")
         for op_name, op in _ops.items():

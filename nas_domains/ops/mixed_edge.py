@@ -24,7 +24,7 @@ from . import mixed_edge_backward, mixed_edge_reference
 from .backend import define, resolved
 from .mixed_edge_reference import BRANCHES, LANES, NAMES, lane_shape
 
-__all__ = ["BRANCHES", "mixed_edge"]
+__all__ = ["BRANCHES", "mixed_edge", "mixed_edge_unchecked"]
 
 
 def mixed_edge(
@@ -71,9 +71,38 @@ def mixed_edge(
             single value to take statistics of.
     """
     codes = _check(x, w, params, branches, stride, mean, var)
-    training = mean is None
-    w = w.to(x.dtype)
     params = [p if p.dtype == x.dtype else p.to(x.dtype) for p in params]
+    return mixed_edge_unchecked(x, w, params, codes, stride, mean, var, eps)
+
+
+def mixed_edge_unchecked(
+    x: Tensor,
+    w: Tensor,
+    params: Sequence[Tensor],
+    codes: Sequence[int],
+    stride: int,
+    mean: Tensor | None = None,
+    var: Tensor | None = None,
+    eps: float = 1e-5,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`mixed_edge` for a caller that knows its arguments, which is asked at each step.
+
+    Args:
+        x: As there, with two values a channel at least where ``mean`` is None.
+        w: As there, on the device of x.
+        params: As there, of the dtype and on the device of x.
+        codes: Places of the branches in ``NAMES``.
+        stride: As there.
+        mean: As there.
+        var: As there.
+        eps: As there.
+
+    Returns:
+        What :func:`mixed_edge` does.
+    """
+    training = mean is None
+    if w.dtype != x.dtype:
+        w = w.to(x.dtype)
     if mean is None or var is None:
         mean = var = x.new_empty((0, x.shape[1]))
     else:

@@ -4,139 +4,7 @@
 #include "maps.inl"
 #include "pointwise.inl"
 #include "pools.inl"
-
-static NAS_INLINE void add_lanes(double* to, vec sum) {
-  for (int64_t l = 0; l < W; ++l) to[l] += sum[l];
-}
-
-static NAS_INLINE double* sums_of(const edge::Args<real>& a, int64_t row, int64_t group) {
-  return a.sums + (row * a.shape.groups + group) * a.shape.lanes();
-}
-
-// One vector's lanes of a map that is summed with g.
-struct Summand {
-  const real* at;
-  int64_t pixel;  // its pixels lie so far apart
-  vec mean;
-  double* to;
-};
-
-// Adds to each of N summands' totals the sum of g * (map - mean) over the pixels.
-template <int N>
-static void dots(const real* g, int64_t g_pixel, const Summand* of, int64_t pixels) {
-  constexpr int64_t RUN = 256;
-  Summand own[N];
-  each<N>([&](auto k) NAS_LAMBDA { own[decltype(k)::value] = of[decltype(k)::value]; });
-  for (int64_t px = 0; px < pixels;) {
-    const int64_t end = px + RUN < pixels ? px + RUN : pixels;
-    vec sums[N] = {};
-    for (; px < end; ++px) {
-      const vec here = load(g + px * g_pixel);
-      each<N>([&](auto k) NAS_LAMBDA {
-        constexpr int K = decltype(k)::value;
-        sums[K] = fma(here, load(own[K].at + px * own[K].pixel) - own[K].mean, sums[K]);
-      });
-    }
-    each<N>([&](auto k)
-                NAS_LAMBDA { add_lanes(own[decltype(k)::value].to, sums[decltype(k)::value]); });
-  }
-}
-
-// The same for any number, as many at a time as there are registers for: g is read once for them.
-static NAS_INLINE void dots(
-    const real* g, int64_t g_pixel, const Summand* of, int64_t count, int64_t pixels) {
-  for (; count >= 4; count -= 4, of += 4) dots<4>(g, g_pixel, of, pixels);
-  for (; count >= 2; count -= 2, of += 2) dots<2>(g, g_pixel, of, pixels);
-  if (count > 0) dots<1>(g, g_pixel, of, pixels);
-}
-
-template <int S>
-static void pool_sums(
-    const edge::Args<real>& a, int64_t group, View x, View g, int64_t block, int64_t v) {
-  const edge::Shape& s = a.shape;
-  const int64_t lane = block * LANES + v;
-  const real* g_at = g.at + block * g.block + v;
-  double* to[2] = {};
-  vec centre[2] = {};
-  double unused[W];
-  to[0] = to[1] = unused;
-  double* plain = nullptr;
-  for (int64_t k = 0; k < a.branch_count; ++k) {
-    const edge::Branch& branch = a.branches[k];
-    double* row = sums_of(a, edge::SUM_BRANCH + k, group) + lane;
-    if (branch.kind == edge::Kind::avg_pool_plain && a.needs_dw) plain = row;
-    const int which = branch.kind == edge::Kind::avg_pool;
-    if (!which && branch.kind != edge::Kind::max_pool) continue;
-    to[which] = row;
-    centre[which] = load(a.mean + branch.norm * s.lanes() + lane);
-  }
-  for (int64_t h = 0; h < s.out_height; ++h) {
-    vec sums[3] = {};
-    pool_row<S>(
-        x.at + block * x.block + v, x.pixel, s.height, s.width, s.out_width, h,
-        [&](int64_t j, vec largest, vec mean, vec) NAS_LAMBDA {
-          const vec here = load(g_at + (h * s.out_width + j) * g.pixel);
-          sums[0] = fma(here, largest - centre[0], sums[0]);
-          sums[1] = fma(here, mean - centre[1], sums[1]);
-          sums[2] = fma(here, mean, sums[2]);
-        });
-    add_lanes(to[0], sums[0]);
-    add_lanes(to[1], sums[1]);
-    if (plain != nullptr) add_lanes(plain, sums[2]);
-  }
-}
-
-static inline bool has_pools(const edge::Args<real>& a) {
-  for (int64_t k = 0; k < a.branch_count; ++k) {
-    const edge::Kind kind = a.branches[k].kind;
-    if (kind == edge::Kind::max_pool || kind == edge::Kind::avg_pool ||
-        kind == edge::Kind::avg_pool_plain) {
-      return true;
-    }
-  }
-  return false;
-}
-
-// Sums of g, and of g times what each branch gives.
-static inline void edge_sums_kernel(
-    const edge::Args<real>& a, int64_t group, const edge::Scratch<real>& scratch) {
-  const edge::Shape& s = a.shape;
-  const int64_t pixels = s.out_pixels();
-  const View g = view_of(s, group, pixels, a.g, scratch.g);
-  const View x = view_of(s, group, s.pixels(), a.x, scratch.x);
-  const bool pools = has_pools(a);
-  for (int64_t b = 0; b < s.blocks; ++b) {
-    for (int64_t v = 0; v < LANES; v += W) {
-      const int64_t lane = b * LANES + v, base = b * pixels * LANES + v;
-      const real* g_at = g.at + b * g.block + v;
-      double* total = sums_of(a, edge::SUM_G, group) + lane;
-      for (int64_t px = 0; px < pixels;) {
-        const int64_t end = px + 256 < pixels ? px + 256 : pixels;
-        vec sum = {};
-        for (; px < end; ++px) sum += load(g_at + px * g.pixel);
-        add_lanes(total, sum);
-      }
-      if (pools) {
-        s.stride == 1 ? pool_sums<1>(a, group, x, g, b, v) : pool_sums<2>(a, group, x, g, b, v);
-      }
-      Summand summands[edge::MAX_BRANCHES];
-      int64_t count = 0;
-      for (int64_t k = 0; k < a.branch_count; ++k) {
-        const edge::Branch& branch = a.branches[k];
-        double* to = sums_of(a, edge::SUM_BRANCH + k, group) + lane;
-        if (branch.kind == edge::Kind::skip && a.needs_dw) {
-          summands[count++] = {x.at + b * x.block + v, x.pixel, vec{}, to};
-        }
-        if (branch.kind == edge::Kind::convolution) {
-          const vec mean = load(a.mean + branch.norm * s.lanes() + lane);
-          const real* z = z_of(a, scratch, branch.stage, group) + base;
-          summands[count++] = {z, LANES, mean, to};
-        }
-      }
-      dots(g_at, g.pixel, summands, count, pixels);
-    }
-  }
-}
+#include "sums.inl"
 
 // Adds rows of the gradient of what a dense stage gathered to that of its input.
 static void scatter(
@@ -165,29 +33,31 @@ static void scatter(
 // What flows back through a stage's pointwise convolution: `to` [taps * blocks][n pixels].
 static void pointwise_back(
     const edge::Args<real>& a, int64_t stage, const real* dz, int64_t stride, int64_t n, real* to,
-    int64_t to_stride) {
+    int64_t to_stride, const Ahead& ahead) {
   const edge::Shape& s = a.shape;
   const edge::Stage& t = a.stages[stage];
   if (!s.narrow) {
     pointwise<false>(
-        dz, stride, s.blocks, a.transposed[stage], to, to_stride, t.taps * s.blocks, n, {});
+        dz, stride, s.blocks, a.transposed[stage], to, to_stride, t.taps * s.blocks, n, {}, ahead);
     return;
   }
   with_channels(s.channels, [&](auto c) {
     constexpr int CHANNELS = decltype(c)::value;
     for (int64_t tap = 0; tap < t.taps; ++tap) {
       pointwise_narrow<CHANNELS, false>(
-          dz, stride, 1, a.transposed[stage] + tap * CHANNELS * LANES, to + tap * to_stride, n,
-          {});
+          dz, stride, 1, a.transposed[stage] + tap * CHANNELS * LANES, to + tap * to_stride, n, {},
+          tap == 0 ? ahead : Ahead{});
     }
   });
 }
 
-// Backward of one stage of one group: adds to the gradients of its weights where wanted, and to
-// dx, the gradient of its input u, where that is not null. g: gradient of its normalised output.
+// Backward of one stage of one group: adds to the gradients of its weights where wanted. What
+// flows back to its input u, where `back` says that it is wanted, is added to dx for a dense
+// stage; for a separable one scratch.da then holds what input_back goes on with. g: gradient of
+// its normalised output.
 static void stage_back(
-    const edge::Args<real>& a, int64_t stage, int64_t group, View g, const real* u, real* dx,
-    const edge::Grads<real>& grads, const edge::Scratch<real>& scratch) {
+    const edge::Args<real>& a, int64_t stage, int64_t group, View g, const real* u, bool back,
+    real* dx, const edge::Grads<real>& grads, const edge::Scratch<real>& scratch) {
   const edge::Shape& s = a.shape;
   const edge::Stage& t = a.stages[stage];
   const bool params = a.needs_params[stage];
@@ -197,9 +67,15 @@ static void stage_back(
   const int64_t stride = s.rows * s.out_width * LANES;
   const real* z = z_of(a, scratch, stage, group);
   const real* gradient = a.gradient.of(group == s.groups - 1) + t.norm * 3 * s.lanes();
+  const real* next = next_z(a, scratch, stage, group);
   for (int64_t top = 0; top < s.out_height; top += s.rows) {
     const int64_t rows = s.out_height - top < s.rows ? s.out_height - top : s.rows;
-    const int64_t n = rows * s.out_width;
+    const int64_t n = rows * s.out_width, after = (top + rows) * s.out_width;
+    // What the next rows read, or at the last ones the next stage.
+    const bool more = top + rows < s.out_height;
+    const View g_after = {more ? g.at + after * g.pixel : nullptr, g.block, g.pixel};
+    const View z_after = {more ? z + after * LANES : next, out_stride, LANES};
+    const Ahead ahead = {{z_after, g_after}, s.blocks};
     for (int64_t b = 0; b < s.blocks; ++b) {
       for (int64_t v = 0; v < LANES; v += W) {
         const int64_t lane = b * LANES + v;
@@ -214,6 +90,15 @@ static void stage_back(
         }
       }
     }
+    // First what fetches ahead, so that the rest gives it time.
+    if (t.separable && (params || back)) {
+      pointwise_back(
+          a, stage, scratch.dz, stride, n, scratch.da + top * s.out_width * LANES, out_stride,
+          ahead);
+    } else if (back) {
+      pointwise_back(a, stage, scratch.dz, stride, n, scratch.back, stride, ahead);
+      scatter(s, t, scratch.back, stride, top, rows, dx);
+    }
     if (params) {
       gather(a, stage, u, top, rows, scratch.gathered, stride);
       if (s.narrow) {
@@ -227,32 +112,36 @@ static void stage_back(
             grads.pointwise[stage]);
       }
     }
-    if (t.separable && (params || dx != nullptr)) {
-      pointwise_back(
-          a, stage, scratch.dz, stride, n, scratch.da + top * s.out_width * LANES, out_stride);
-    } else if (dx != nullptr) {
-      pointwise_back(a, stage, scratch.dz, stride, n, scratch.back, stride);
-      scatter(s, t, scratch.back, stride, top, rows, dx);
-    }
   }
-  if (!t.separable) return;
+  if (!t.separable || !params) return;
   const int64_t window = t.kernel * t.kernel * LANES;
   with_window(t, [&](auto k, auto d, auto st) {
-    constexpr int K = decltype(k)::value, D = decltype(d)::value, S = decltype(st)::value;
     for (int64_t b = 0; b < s.blocks; ++b) {
-      const real* da = scratch.da + b * out_stride;
-      const real* in = u + b * height * width * LANES;
-      if (params) {
-        depthwise_weights<K, D, S>(
-            da, s.out_height, s.out_width, in, height, width, grads.depthwise[stage] + b * window,
-            a.out_tiling);
-      }
-      if (dx == nullptr) continue;
-      const Tiling* tilings = t.first ? a.in_tiling : &a.out_tiling;
+      depthwise_weights<decltype(k)::value, decltype(d)::value, decltype(st)::value>(
+          scratch.da + b * out_stride, s.out_height, s.out_width, u + b * height * width * LANES,
+          height, width, grads.depthwise[stage] + b * window, a.out_tiling);
+    }
+  });
+}
+
+// The rest of the way back to a separable stage's input, row by row: adds to the row that
+// begin(block, row) gives, then calls end(block, row).
+template <class Begin, class End>
+static NAS_INLINE void input_back(
+    const edge::Args<real>& a, int64_t stage, const edge::Scratch<real>& scratch,
+    const Begin& begin, const End& end) {
+  const edge::Shape& s = a.shape;
+  const edge::Stage& t = a.stages[stage];
+  const int64_t height = t.first ? s.height : s.out_height;
+  const int64_t window = t.kernel * t.kernel * LANES;
+  const Tiling* tilings = t.first ? a.in_tiling : &a.out_tiling;
+  with_window(t, [&](auto k, auto d, auto st) {
+    for (int64_t b = 0; b < s.blocks; ++b) {
       for (int64_t row = 0; row < height; ++row) {
-        depthwise_back_row<K, D, S>(
-            da, s.out_height, s.out_width, row, a.depthwise[stage] + b * window,
-            dx + (b * height + row) * width * LANES, tilings);
+        depthwise_back_row<decltype(k)::value, decltype(d)::value, decltype(st)::value>(
+            scratch.da + b * s.out_pixels() * LANES, s.out_height, s.out_width, row,
+            a.depthwise[stage] + b * window, begin(b, row), tilings);
+        end(b, row);
       }
     }
   });
@@ -277,37 +166,68 @@ static inline void edge_back_second_kernel(
     normed_relu(
         s, z_of(a, scratch, i - 1, group), a.scale.of(last) + row, a.bias.of(last) + row,
         scratch.u);
-    if (slot < 0) {
-      stage_back(a, i, group, g, scratch.u, nullptr, grads, scratch);
-      continue;
-    }
-    clear(scratch.dx, s.out_map());
-    stage_back(a, i, group, g, scratch.u, scratch.dx, grads, scratch);
+    stage_back(a, i, group, g, scratch.u, slot >= 0, nullptr, grads, scratch);
+    if (slot < 0) continue;
     real* du = a.du + (slot * s.groups + group) * s.out_map();
     double* sum = sums_of(a, edge::sum_between(a.branch_count, slot), group);
     double* product = sums_of(a, edge::sum_between(a.branch_count, slot) + 1, group);
-    for (int64_t b = 0; b < s.blocks; ++b) {
+    vec sums[2][VECTORS] = {};
+    input_back(
+        a, i, scratch,
+        [&](int64_t, int64_t) NAS_LAMBDA {
+          clear(scratch.back, s.out_width * LANES);
+          return scratch.back;
+        },
+        // Through the ReLU, with its sums.
+        [&](int64_t b, int64_t row) NAS_LAMBDA {
+          const int64_t base = b * pixels * LANES + row * s.out_width * LANES;
+          const bool full = (row + 1) % rows_of_run(s, 0) == 0 || row + 1 == s.out_height;
+          each<VECTORS>([&](auto k) NAS_LAMBDA {
+            constexpr int K = decltype(k)::value;
+            vec own[2] = {sums[0][K], sums[1][K]};
+            for (int64_t at = K * W; at < s.out_width * LANES; at += LANES) {
+              const vec u = load(scratch.u + base + at);
+              const vec d = where((mask)(u > vec{}), load(scratch.back + at));
+              own[0] += d;
+              own[1] = fma(d, u, own[1]);
+              store(du + base + at, d);
+              __builtin_prefetch(du + base + at + 2 * s.out_width * LANES, 1);
+            }
+            if (full) {
+              add_lanes(sum + b * LANES + K * W, own[0]);
+              add_lanes(product + b * LANES + K * W, own[1]);
+            }
+            sums[0][K] = full ? vec{} : own[0];
+            sums[1][K] = full ? vec{} : own[1];
+          });
+        });
+  }
+}
+
+// Takes the gradient of the convolutions' input through their ReLU, and adds that of the skip
+// connection.
+static void relu_and_skip_back(const edge::Args<real>& a, View g, const real* u, real* dx) {
+  const edge::Shape& s = a.shape;
+  const real* skip = nullptr;
+  for (int64_t k = 0; k < a.branch_count; ++k) {
+    if (a.branches[k].kind == edge::Kind::skip) skip = a.w + k;
+  }
+  const bool convolutions = a.stage_count > 0;
+  if (!convolutions && skip == nullptr) return;
+  for (int64_t b = 0; b < s.blocks; ++b) {
+    for (int64_t px = 0; px < s.pixels(); ++px) {
       for (int64_t v = 0; v < LANES; v += W) {
-        const int64_t base = b * pixels * LANES + v;
-        for (int64_t px = 0; px < pixels;) {
-          const int64_t end = px + 256 < pixels ? px + 256 : pixels;
-          vec sums[2] = {};
-          for (; px < end; ++px) {
-            const vec u = load(scratch.u + base + px * LANES);
-            const vec d = where((mask)(u > vec{}), load(scratch.dx + base + px * LANES));
-            sums[0] += d;
-            sums[1] = fma(d, u, sums[1]);
-            store(du + base + px * LANES, d);
-          }
-          add_lanes(sum + b * LANES + v, sums[0]);
-          add_lanes(product + b * LANES + v, sums[1]);
-        }
+        const int64_t at = (b * s.pixels() + px) * LANES + v;
+        vec d = load(dx + at);
+        if (convolutions) d = where((mask)(load(u + at) > vec{}), d);
+        if (skip != nullptr) d = fma(splat(*skip), load(g.at + b * g.block + px * g.pixel + v), d);
+        store(dx + at, d);
       }
     }
   }
 }
 
-// Adds what flows back through the pools and the skip connection.
+// Adds what flows back through the pools.
 template <int S>
 static void window_back(
     const edge::Args<real>& a, int64_t group, View x, View g, real* dx_map, real* memory) {
@@ -329,12 +249,6 @@ static void window_back(
           of[i] += load(gradient + (branch.norm * 3 + i) * lanes + b * LANES + v);
         }
         if (branch.kind == edge::Kind::avg_pool_plain) of_mean[0] += splat(a.w[k]);
-        if (branch.kind == edge::Kind::skip) {
-          for (int64_t px = 0; px < s.pixels(); ++px) {
-            const vec here = load(g_at + px * g.pixel);
-            store(dx + px * LANES, fma(splat(a.w[k]), here, load(dx + px * LANES)));
-          }
-        }
       }
       if (!has_pools(a)) continue;
       for (int64_t h = 0; h < s.out_height; ++h) {
@@ -372,14 +286,16 @@ static inline void edge_back_first_kernel(
     if (slot >= 0) {
       dout = view_of_map(a.du + (slot * s.groups + group) * s.out_map(), s.out_pixels());
     }
-    stage_back(a, i, group, dout, scratch.u, dx, grads, scratch);
+    stage_back(a, i, group, dout, scratch.u, dx != nullptr, dx, grads, scratch);
+    if (dx == nullptr || !a.stages[i].separable) continue;
+    input_back(
+        a, i, scratch,
+        [&](int64_t b, int64_t row)
+            NAS_LAMBDA { return dx + (b * s.height + row) * s.width * LANES; },
+        [](int64_t, int64_t) NAS_LAMBDA {});
   }
   if (dx == nullptr) return;
-  if (a.stage_count > 0) {
-    for (int64_t i = 0; i < s.map(); i += W) {
-      store(dx + i, where((mask)(load(scratch.u + i) > vec{}), load(dx + i)));
-    }
-  }
+  relu_and_skip_back(a, g, scratch.u, dx);
   s.stride == 1 ? window_back<1>(a, group, x, g, dx, scratch.windows)
                 : window_back<2>(a, group, x, g, dx, scratch.windows);
   if (!direct) from_map(s, group, s.pixels(), dx, a.dx);

@@ -216,10 +216,15 @@ static void depthwise_back_row(
   }
 }
 
+// Sets of sums of one row of the window's gradient, as many as registers allow: the fewer
+// additions wait for each other.
+template <int K>
+constexpr int weight_sets = W * NAS_REAL_BYTES == 64 ? (K == 3 ? 4 : 2) : (K == 3 ? 2 : 1);
+
 // Adds the products of a segment's gradient and input to one row of the window's gradient.
 template <int K, int D, int S, int N>
 static NAS_INLINE void weight_segment(
-    const real* da, const real* p, int64_t first, int64_t width, vec (&sums)[2][K]) {
+    const real* da, const real* p, int64_t first, int64_t width, vec (&sums)[weight_sets<K>][K]) {
   constexpr int P = D * (K / 2);
   vec d[N];
   each<N>([&](auto j) NAS_LAMBDA {
@@ -233,8 +238,7 @@ static NAS_INLINE void weight_segment(
         const vec v = load(p + C * LANES);
         each<K>([&](auto t) NAS_LAMBDA {
           constexpr int T = decltype(t)::value, J = C - (T - K / 2) * D;
-          // Two sets of sums where registers allow, so that fewer additions wait for each other.
-          constexpr int SET = W * NAS_REAL_BYTES == 64 || K == 3 ? (C + P) / D % 2 : 0;
+          constexpr int SET = (C + P) / D % weight_sets<K>;
           if constexpr (in_segment(J, S, N)) sums[SET][T] = fma(d[J / S], v, sums[SET][T]);
         });
       }
@@ -254,7 +258,7 @@ static void depthwise_weights(
     const int64_t end = top + ROWS < out_height ? top + ROWS : out_height;
     for (int64_t v = 0; v < LANES; v += W) {
       for (int r = 0; r < K; ++r) {
-        vec sums[2][K] = {};
+        vec sums[weight_sets<K>][K] = {};
         for (int64_t h = top; h < end; ++h) {
           const int64_t at = h * S + r * D - P;
           if (at < 0 || at >= height) continue;
@@ -267,7 +271,10 @@ static void depthwise_weights(
         each<K>([&](auto t) NAS_LAMBDA {
           constexpr int T = decltype(t)::value;
           real* cell = grad + (r * K + T) * LANES + v;
-          store(cell, load(cell) + (sums[0][T] + sums[1][T]));
+          vec sum = sums[0][T];
+          each<weight_sets<K> - 1>([&](auto set)
+                                       NAS_LAMBDA { sum += sums[decltype(set)::value + 1][T]; });
+          store(cell, load(cell) + sum);
         });
       }
     }

@@ -37,18 +37,21 @@ static void run_stage(
   for (int64_t l = 0; l < 2 * lanes; ++l) totals[l] = 0;
   for (int64_t l = 0; l < 2 * lanes; ++l) sum[l] = 0;
   int64_t held = 0;
+  const real* next = next_z(a, scratch, stage, group);
   const auto multiply = [&](int64_t top, int64_t n, auto statistics, Statistics into) {
     constexpr bool STATISTICS = decltype(statistics)::value;
     real* to = z + top * s.out_width * LANES;
+    const bool more = top + s.rows < s.out_height;
+    const Ahead ahead = {{{more ? to + n * LANES : next, out_stride, LANES}, {}}, s.blocks};
     if (s.narrow) {
       with_channels(s.channels, [&](auto c) {
         pointwise_narrow<decltype(c)::value, STATISTICS>(
-            scratch.gathered, stride, t.taps, a.pointwise[stage], to, n, into);
+            scratch.gathered, stride, t.taps, a.pointwise[stage], to, n, into, ahead);
       });
     } else {
       pointwise<STATISTICS>(
           scratch.gathered, stride, in_blocks, a.pointwise[stage], to, out_stride, s.blocks, n,
-          into);
+          into, ahead);
     }
   };
   for (int64_t top = 0; top < s.out_height; top += s.rows) {
@@ -93,24 +96,25 @@ static void pool_statistics(
       const real* in = x.at + b * x.block + v;
       vec shift_max = {}, shift_mean = {};
       double total[4][W] = {};
-      for (int64_t h = 0; h < s.out_height; ++h) {
+      for (int64_t h = 0; h < s.out_height;) {
         vec sums[4] = {};
-        pool_row<S>(
-            in, x.pixel, s.height, s.width, s.out_width, h,
-            [&](int64_t j, vec m, vec e, vec) NAS_LAMBDA {
-              if (h == 0 && j == 0) {
-                shift_max = m;
-                shift_mean = e;
-              }
-              const vec dm = m - shift_max, de = e - shift_mean;
-              sums[0] += dm;
-              sums[1] = fma(dm, dm, sums[1]);
-              sums[2] += de;
-              sums[3] = fma(de, de, sums[3]);
-            });
-        for (int k = 0; k < 4; ++k) {
-          for (int64_t l = 0; l < W; ++l) total[k][l] += sums[k][l];
+        const int64_t end = rows_of_run(s, h);
+        for (; h < end; ++h) {
+          pool_row<S>(
+              in, x.pixel, s.height, s.width, s.out_width, h,
+              [&](int64_t j, vec m, vec e, vec) NAS_LAMBDA {
+                if (h == 0 && j == 0) {
+                  shift_max = m;
+                  shift_mean = e;
+                }
+                const vec dm = m - shift_max, de = e - shift_mean;
+                sums[0] += dm;
+                sums[1] = fma(dm, dm, sums[1]);
+                sums[2] += de;
+                sums[3] = fma(de, de, sums[3]);
+              });
         }
+        for (int k = 0; k < 4; ++k) add_lanes(total[k], sums[k]);
       }
       for (int64_t l = 0; l < W; ++l) {
         const int64_t lane = b * LANES + v + l;

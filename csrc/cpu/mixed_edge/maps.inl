@@ -1,5 +1,18 @@
 // Between tensors in channels-last and maps in lanes, and what both passes share.
 
+// Reals are added up about this many at a time, then in double.
+constexpr int64_t RUN = 256;
+
+static NAS_INLINE void add_lanes(double* to, vec sum) {
+  for (int64_t l = 0; l < W; ++l) to[l] += sum[l];
+}
+
+// The end of the output rows from h on that make a run.
+static NAS_INLINE int64_t rows_of_run(const edge::Shape& s, int64_t h) {
+  const int64_t end = h + (s.out_width < RUN ? RUN / s.out_width : 1);
+  return end < s.out_height ? end : s.out_height;
+}
+
 // Images that group has.
 static inline int64_t images(const edge::Shape& s, int64_t group) {
   return group == s.groups - 1 ? s.pack - s.missing() : s.pack;
@@ -86,6 +99,28 @@ struct View {
   int64_t block, pixel;
 };
 
+// Maps that are read or written soon: fetched into the cache a few pixels at a time, while there
+// is something to compute. A burst of fetches would be waited for.
+struct Ahead {
+  View view[2];  // of `blocks` blocks each; none where `at` is null
+  int64_t blocks;
+
+  template <int N>
+  NAS_INLINE void fetch(int64_t px) const {
+    for (const View& v : view) {
+      if (v.at == nullptr) continue;
+      const real* from = v.at + px * v.pixel;
+      for (int64_t b = 0; b < blocks; ++b, from += v.block) {
+        each<N>([&](auto j) NAS_LAMBDA {
+          const real* line = from + decltype(j)::value * v.pixel;
+          __builtin_prefetch(line);
+          if constexpr (sizeof(real) == 8) __builtin_prefetch(line + LANES / 2);
+        });
+      }
+    }
+  }
+};
+
 static NAS_INLINE View view_of_map(const real* map, int64_t pixels) {
   return {map, pixels * LANES, LANES};
 }
@@ -134,6 +169,15 @@ static NAS_INLINE real* z_of(
     const edge::Args<real>& a, const edge::Scratch<real>& scratch, int64_t stage, int64_t group) {
   const int64_t map = a.shape.out_map();
   return a.z != nullptr ? a.z + (stage * a.shape.groups + group) * map : scratch.z + stage * map;
+}
+
+// The map that the next stage of the same kind writes or reads, or null.
+static NAS_INLINE real* next_z(
+    const edge::Args<real>& a, const edge::Scratch<real>& scratch, int64_t stage, int64_t group) {
+  for (int64_t i = stage + 1; i < a.stage_count; ++i) {
+    if (a.stages[i].first == a.stages[stage].first) return z_of(a, scratch, i, group);
+  }
+  return nullptr;
 }
 
 // Rows [top, top + rows) of what the pointwise convolution of a stage reads, from its input u:

@@ -104,6 +104,13 @@ inline Place place_of(const Shape& s, const Stage& t, int64_t out, int64_t in, i
   return {t.param + second, (out - second * first) * s.channels + in};
 }
 
+// Stages whose weights a thread packs at least: to wake another costs as much as some thousands.
+inline int64_t stages_a_thread(const Plan& plan) {
+  int64_t most = 1;
+  for (const Stage& t : plan.stages) most = std::max(most, pointwise_size(plan.shape, t));
+  return std::max<int64_t>(1, 8192 / most);
+}
+
 // The weights of all stages as the kernels read them.
 template <class R>
 struct Weights {
@@ -115,7 +122,7 @@ struct Weights {
     depthwise.resize(n);
     pointwise.resize(n);
     transposed.resize(n);
-    torch::stable::parallel_for(0, n, 1, [&](int64_t begin, int64_t end) {
+    torch::stable::parallel_for(0, n, stages_a_thread(plan), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) pack(plan, params, i, backward);
     });
     for (size_t i = 0; i < n; ++i) {

@@ -60,7 +60,7 @@ static NAS_INLINE void pointwise_tile(
 template <int BLOCKS, bool STATISTICS>
 static void pointwise_blocks(
     const real* in, int64_t in_stride, int64_t in_blocks, const real* weight, real* out,
-    int64_t out_stride, int64_t n, Statistics statistics) {
+    int64_t out_stride, int64_t n, Statistics statistics, const Ahead& ahead) {
   constexpr int N = SUMS / (BLOCKS * VECTORS) > 0 ? SUMS / (BLOCKS * VECTORS) : 1;
   // Of the pixels that are left, rather two tiles of this width than a full one and slow single
   // ones.
@@ -70,6 +70,7 @@ static void pointwise_blocks(
   for (int64_t px = 0; px < n;) {
     const auto tile = [&](auto width) NAS_LAMBDA {
       constexpr int WIDTH = decltype(width)::value;
+      ahead.fetch<WIDTH>(px);
       pointwise_tile<BLOCKS, WIDTH, STATISTICS>(
           in + px * LANES, in_stride, in_blocks, weight, weight_stride, out + px * LANES,
           out_stride, statistics.shift, sum, square);
@@ -139,7 +140,7 @@ static NAS_INLINE void narrow_tile(
 template <int CHANNELS, bool STATISTICS>
 static void pointwise_narrow(
     const real* in, int64_t in_stride, int64_t taps, const real* weight, real* out, int64_t n,
-    Statistics statistics) {
+    Statistics statistics, const Ahead& ahead) {
   // Pixels side by side, so that none waits for the sums of the one before.
   constexpr int N = 4;
   for (int64_t v = 0; v < LANES; v += W) {
@@ -147,6 +148,7 @@ static void pointwise_narrow(
     const vec shift = STATISTICS ? load(statistics.shift + v) : vec{};
     int64_t px = 0;
     for (; px + N <= n; px += N) {
+      if (v == 0) ahead.fetch<N>(px);
       narrow_tile<CHANNELS, N, STATISTICS>(
           in + px * LANES + v, in_stride, taps, weight + v, out + px * LANES + v, shift, sum,
           square);
@@ -188,7 +190,7 @@ static NAS_INLINE void with_channels(int64_t channels, const F& f) {
 template <bool STATISTICS>
 static void pointwise(
     const real* in, int64_t in_stride, int64_t in_blocks, const real* weight, real* out,
-    int64_t out_stride, int64_t out_blocks, int64_t n, Statistics statistics) {
+    int64_t out_stride, int64_t out_blocks, int64_t n, Statistics statistics, const Ahead& ahead) {
   const int64_t weight_stride = in_blocks * LANES * LANES;
   constexpr int BLOCKS = VECTORS == 1 ? 2 : 1;
   int64_t o = 0;
@@ -201,53 +203,76 @@ static void pointwise(
   for (; o + BLOCKS <= out_blocks; o += BLOCKS) {
     pointwise_blocks<BLOCKS, STATISTICS>(
         in, in_stride, in_blocks, weight + o * weight_stride, out + o * out_stride, out_stride, n,
-        rest());
+        rest(), o == 0 ? ahead : Ahead{});
   }
   for (; o < out_blocks; ++o) {
     pointwise_blocks<1, STATISTICS>(
         in, in_stride, in_blocks, weight + o * weight_stride, out + o * out_stride, out_stride, n,
-        rest());
+        rest(), o == 0 ? ahead : Ahead{});
   }
 }
 
-// Adds in[px][i] * dz[px] over n pixels to rows i < N of one block of a gradient.
-template <int N>
-static NAS_INLINE void weight_rows(const real* in, const real* dz, int64_t n, real* grad) {
-  vec acc[N][VECTORS];
-  each<N * VECTORS>([&](auto k) NAS_LAMBDA {
-    constexpr int J = decltype(k)::value / VECTORS, V = decltype(k)::value % VECTORS;
-    acc[J][V] = load(grad + J * LANES + V * W);
-  });
+// Adds in[px][i] * dz[o][px] over n pixels to rows i < N of BLOCKS blocks of a gradient.
+template <int N, int BLOCKS>
+static NAS_INLINE void weight_rows(
+    const real* in, const real* dz, int64_t dz_stride, int64_t n, real* grad,
+    int64_t grad_stride) {
+  constexpr int COUNT = BLOCKS * VECTORS;
+  const auto cell = [&](auto k) NAS_LAMBDA {
+    constexpr int J = decltype(k)::value / COUNT, V = decltype(k)::value % COUNT;
+    return grad + V / VECTORS * grad_stride + J * LANES + V % VECTORS * W;
+  };
+  vec acc[N * COUNT];
+  each<N * COUNT>([&](auto k) NAS_LAMBDA { acc[decltype(k)::value] = load(cell(k)); });
   for (int64_t px = 0; px < n; ++px) {
+    vec d[COUNT];
+    each<COUNT>([&](auto v) NAS_LAMBDA {
+      constexpr int V = decltype(v)::value;
+      d[V] = load(dz + V / VECTORS * dz_stride + px * LANES + V % VECTORS * W);
+    });
     each<N>([&](auto j) NAS_LAMBDA {
       constexpr int J = decltype(j)::value;
       const vec value = splat(in[px * LANES + J]);
-      each<VECTORS>([&](auto v) NAS_LAMBDA {
+      each<COUNT>([&](auto v) NAS_LAMBDA {
         constexpr int V = decltype(v)::value;
-        acc[J][V] = fma(value, load(dz + px * LANES + V * W), acc[J][V]);
+        acc[J * COUNT + V] = fma(value, d[V], acc[J * COUNT + V]);
       });
     });
   }
-  each<N * VECTORS>([&](auto k) NAS_LAMBDA {
-    constexpr int J = decltype(k)::value / VECTORS, V = decltype(k)::value % VECTORS;
-    store(grad + J * LANES + V * W, acc[J][V]);
-  });
+  each<N * COUNT>([&](auto k) NAS_LAMBDA { store(cell(k), acc[decltype(k)::value]); });
+}
+
+// The same for all rows of BLOCKS blocks, as many at a time as there are registers for.
+template <int BLOCKS>
+static NAS_INLINE void weight_blocks(
+    const real* in, const real* dz, int64_t dz_stride, int64_t n, real* grad,
+    int64_t grad_stride) {
+  constexpr int COUNT = BLOCKS * VECTORS, N = SUMS / COUNT > 0 ? SUMS / COUNT : 1;
+  int64_t i = 0;
+  for (; i + N <= LANES; i += N) {
+    weight_rows<N, BLOCKS>(in + i, dz, dz_stride, n, grad + i * LANES, grad_stride);
+  }
+  if constexpr (LANES % N != 0) {
+    weight_rows<LANES % N, BLOCKS>(in + i, dz, dz_stride, n, grad + i * LANES, grad_stride);
+  }
 }
 
 // Adds in[b][px][i] * dz[o][px] over n pixels to grad[o][b * LANES + i].
 static inline void pointwise_weights(
     const real* in, int64_t in_stride, int64_t in_blocks, const real* dz, int64_t dz_stride,
     int64_t out_blocks, int64_t n, real* grad) {
-  for (int64_t o = 0; o < out_blocks; ++o) {
+  const int64_t grad_stride = in_blocks * LANES * LANES;
+  constexpr int BLOCKS = VECTORS == 1 ? 2 : 1;
+  for (int64_t o = 0; o < out_blocks;) {
+    const real* d = dz + o * dz_stride;
+    const bool full = o + BLOCKS <= out_blocks;
     for (int64_t b = 0; b < in_blocks; ++b) {
-      const real *p = in + b * in_stride, *d = dz + o * dz_stride;
-      real* block = grad + (o * in_blocks + b) * LANES * LANES;
-      // As many rows at a time as there are registers for.
-      constexpr int N = SUMS / VECTORS > 0 ? SUMS / VECTORS : 1;
-      int64_t i = 0;
-      for (; i + N <= LANES; i += N) weight_rows<N>(p + i, d, n, block + i * LANES);
-      if constexpr (LANES % N != 0) weight_rows<LANES % N>(p + i, d, n, block + i * LANES);
+      const real* p = in + b * in_stride;
+      real* block = grad + o * grad_stride + b * LANES * LANES;
+      full ? weight_blocks<BLOCKS>(p, d, dz_stride, n, block, grad_stride)
+           : weight_blocks<1>(p, d, dz_stride, n, block, grad_stride);
     }
+    o += full ? BLOCKS : 1;
   }
 }
 
