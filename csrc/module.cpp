@@ -4,6 +4,7 @@
 #include <Python.h>
 
 #include "cpu/isa.h"
+#include "cpu/multiply_add.h"
 
 namespace {
 
@@ -37,10 +38,18 @@ PyObject* set_isa(PyObject*, PyObject* args) {
   return nullptr;
 }
 
+PyObject* multiply_adds(PyObject*, PyObject* args) {
+  long long rounds = 0;
+  if (!PyArg_ParseTuple(args, "L", &rounds)) return nullptr;
+  return PyLong_FromLongLong(nas::multiply_adds(rounds));
+}
+
 PyMethodDef methods[] = {
     {"isa", isa, METH_NOARGS, "Name of the instruction set the CPU kernels use."},
     {"supported_isas", supported_isas, METH_NOARGS, "Names of those this CPU can use."},
     {"set_isa", set_isa, METH_VARARGS, "Makes the CPU kernels use the named instruction set."},
+    {"multiply_adds", multiply_adds, METH_VARARGS,
+     "Multiplies and adds in registers, so many rounds a thread; the number of operations."},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -16,7 +16,7 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 from ..ops import elastic_attention
 from ..ops.elastic_attention_reference import by_head
 from ..testing.op_samples import ELASTIC_ATTENTION
-from .harness import compare, peak_bytes
+from .harness import arithmetic_rate, compare, peak_bytes
 
 __all__ = ["SAMPLE", "measure"]
 
@@ -32,11 +32,9 @@ def measure(rounds: int, device: str) -> list[dict[str, Any]]:
     """Returns one record for each number of heads: variants with times and memory, and the floor.
 
     The floor is the time of the multiplications and additions that remain if nothing is computed
-    twice but the scores, at the measured rate of a large matrix product.
+    twice but the scores, at the measured rate of arithmetic.
     """
-    n = 1024 if device == "cpu" else 8192
-    a = torch.randn(n, n, device=device)
-    rate = 2 * n**3 / compare({"mm": lambda: a @ a}, 10, device=device)[0].minimum
+    rate = arithmetic_rate(device)
     return [_measure_case(kept, rounds, device, rate) for kept in KEPT]
 
 

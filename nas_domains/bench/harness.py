@@ -17,8 +17,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from ..hardware.environment import describe_environment
+from ..ops.backend import native_module
 
-__all__ = ["Row", "compare", "copy_rate", "header", "peak_bytes"]
+__all__ = ["Row", "arithmetic_rate", "compare", "copy_rate", "header", "peak_bytes"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,25 @@ def copy_rate(size: int, device: str = "cpu", rounds: int = 20) -> float:
     b = torch.empty_like(a)
     row = compare({"copy": lambda: b.copy_(a)}, rounds, device=device)[0]
     return 2 * a.numel() * 4 / row.minimum
+
+
+def arithmetic_rate(device: str = "cpu", rounds: int = 20) -> float:
+    """Returns the float32 operations a second that a kernel can do at most.
+
+    The faster of a large matrix product by torch and, on the CPU with compiled kernels,
+    multiplications and additions in registers: torch's product uses no AVX-512 on some CPUs that
+    have it, and is then no bound of anything.
+    """
+    n = 1024 if device == "cpu" else 8192
+    a = torch.randn(n, n, device=device)
+    product = 2 * n**3 / compare({"mm": lambda: a @ a}, rounds, device=device)[0].minimum
+    native = native_module()
+    if device != "cpu" or native is None:
+        return product
+    operations: int = native.multiply_adds(1)
+    count = 1_000_000
+    row = compare({"registers": lambda: native.multiply_adds(count)}, rounds)[0]
+    return max(product, count * operations / row.minimum)
 
 
 def peak_bytes(call: Callable[[], object], device: str = "cpu") -> int:

@@ -22,7 +22,7 @@ from ..nn.fused import has_kernels
 from ..nn.mixed import MixedOp
 from ..ops.backend import native_module
 from ..testing.edge_checks import check_mixed_edge
-from .harness import compare, copy_rate
+from .harness import arithmetic_rate, copy_rate
 from .steps import Step, replayed
 
 __all__ = ["NAME", "check", "draw", "measure", "render"]
@@ -77,25 +77,18 @@ def measure(rounds: int, device: str) -> dict[str, Any]:
     """Returns ``{"rows": [...]}``: a row for each shape, stride, gradients, pass and variant.
 
     The floor is the larger of two times: the multiplications and additions inside the image at the
-    measured rate of a matrix product, and the bytes of 37 maps (15 forward, 22 backward) at the
+    measured rate of arithmetic, and the bytes of 37 maps (15 forward, 22 backward) at the
     measured rate of a copy of as many.
     """
-    product = _product_rate(device)
+    rate = arithmetic_rate(device)
     settings = [(shape, 1, grads) for shape in SHAPES for grads in GRADS]
     settings.append(((64, 32, 16), 2, "all"))
     rows = []
     with Reporter().bar("mixed-op", len(settings), "settings") as advance:
         for done, (shape, stride, grads) in enumerate(settings, 1):
-            rows += _rows(shape, stride, grads, rounds, product, device)
+            rows += _rows(shape, stride, grads, rounds, rate, device)
             advance(done)
     return {"rows": rows}
-
-
-def _product_rate(device: str) -> float:
-    """Flops a second of the fastest product of two float32 matrices, square and large."""
-    n = 1024 if device == "cpu" else 8192
-    a = torch.randn(n, n, device=device)
-    return 2 * n**3 / compare({"mm": lambda: a @ a}, 20, device=device)[0].minimum
 
 
 def _variants(channels: int, stride: int, grads: str, device: str) -> dict[str, Variant]:
@@ -126,7 +119,7 @@ def _rows(
     stride: int,
     grads: str,
     rounds: int,
-    product: float,
+    rate: float,
     device: str,
 ) -> list[dict[str, Any]]:
     batch, channels, side = shape
@@ -152,7 +145,7 @@ def _rows(
     for _ in range(rounds):
         for name, step in steps.items():
             samples[name].append(step())
-    floors = _floors(batch, channels, side, stride, grads, product, device)
+    floors = _floors(batch, channels, side, stride, grads, rate, device)
     rows = []
     for one in PASSES:
         times = {
@@ -209,7 +202,7 @@ def _floors(
     side: int,
     stride: int,
     grads: str,
-    product: float,
+    rate: float,
     device: str,
 ) -> dict[str, float]:
     """Seconds that each pass takes at least."""
@@ -231,7 +224,7 @@ def _floors(
     one = 4 * batch * channels * side * side
     return {
         name: max(
-            flops[name] / product, MAPS[name] * one / copy_rate(MAPS[name] * one // 2, device)
+            flops[name] / rate, MAPS[name] * one / copy_rate(MAPS[name] * one // 2, device)
         )
         for name, bytes_of in ((name, MAPS[name] * one) for name in PASSES)
     }

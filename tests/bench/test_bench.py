@@ -9,6 +9,7 @@ import torch
 from nas_domains import bench
 from nas_domains.bench import harness, norm_weighted_sum, weighted_sum
 from nas_domains.core.errors import UsageError
+from nas_domains.ops.backend import native_module
 from nas_domains.testing import op_checks
 from nas_domains.testing.op_samples import OpCase
 
@@ -47,6 +48,26 @@ def test_peak_memory_is_that_of_the_tensors_held_together():
     most = harness.peak_bytes(lambda: (x * 2 + 1).sum())
     assert 2 * size <= most < 2 * size + 1024, "the product and the sum of one and no third"
     assert harness.peak_bytes(lambda: x.sum()) < 1024
+
+
+def test_the_rate_of_arithmetic_is_no_less_than_that_of_a_product(monkeypatch):
+    with_registers = harness.arithmetic_rate(rounds=5)
+    monkeypatch.setattr(harness, "native_module", lambda: None)
+    assert with_registers > 0.8 * harness.arithmetic_rate(rounds=5) > 0
+
+
+def test_multiplications_are_counted_and_done():
+    native = native_module()
+    if native is None:
+        pytest.skip("the compiled module was not built")
+    one = native.multiply_adds(1)
+    assert one > 0 and native.multiply_adds(1000) == 1000 * one
+    rows = harness.compare(
+        {"many": lambda: native.multiply_adds(2_000_000), "few": lambda: native.multiply_adds(1)},
+        rounds=5,
+    )
+    # No processor of today multiplies and adds 10^13 times a second on one core.
+    assert 2_000_000 * one / rows[0].minimum < 1e13 * torch.get_num_threads()
 
 
 def test_nothing_is_measured_on_a_red_contract(monkeypatch):
