@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from ..ops.mixed_edge import BRANCHES, param_shapes
-from ..ops.mixed_edge_reference import NAMES, formula
+from ..ops.mixed_edge_checks import param_shapes
+from ..ops.mixed_edge_reference import BRANCHES, NAMES, formula
 
 __all__ = [
     "DARTS",
