@@ -120,7 +120,8 @@ template <class R>
 class Backward {
  public:
   Backward(
-      const Plan& plan, Args<R> args, const Needs& needs, const R* mean, const R* var, double eps)
+      const Plan& plan, Args<R> args, const Needs& needs, const R* mean, const R* var, double eps,
+      Buffer& memory)
       : plan_(plan),
         s_(plan.shape),
         a_(args),
@@ -128,7 +129,6 @@ class Backward {
         mean_(mean),
         var_(var),
         eps_(eps),
-        sums_(zeros(sum_between(plan.branches.size(), needs.between) * s_.groups * s_.lanes())),
         scale_(plan.norms, s_),
         bias_(plan.norms, s_),
         centre_(plan.norms, s_),
@@ -140,6 +140,9 @@ class Backward {
         centre_.set(norm, c, mean[norm * s_.channels + c]);
       }
     }
+    const int64_t n = sum_between(plan.branches.size(), needs.between) * s_.groups * s_.lanes();
+    sums_ = static_cast<double*>(memory.get(n * sizeof(double)));
+    std::fill(sums_, sums_ + n, 0.0);
     a_.scale = scale_.view();
     a_.bias = bias_.view();
     a_.mean = centre_.full.data();
@@ -184,13 +187,6 @@ class Backward {
 
   double inverse(int64_t norm, int64_t c) const {
     return 1 / std::sqrt(var_[norm * s_.channels + c] + eps_);
-  }
-
-  static double* zeros(int64_t n) {
-    static thread_local Buffer memory;
-    double* out = static_cast<double*>(memory.get(n * sizeof(double)));
-    std::fill(out, out + n, 0.0);
-    return out;
   }
 
   // A row of the sums for each channel.
@@ -295,7 +291,7 @@ std::tuple<Tensor, Tensor, std::vector<Tensor>> mixed_edge_bwd_cpu(
   for (int64_t p : needs_params) dparams.push_back(new_contiguous(x, params[p].sizes()));
   // Kept like the threads' memory, up to its 8 MiB: between two passes it holds maps of the whole
   // batch.
-  static thread_local Buffer du, shards;
+  static thread_local Buffer du, shards, sums;
   dispatch_real(x.scalar_type(), [&](auto real) {
     using R = decltype(real);
     const Weights<R> weights(plan, own, true);
@@ -305,7 +301,7 @@ std::tuple<Tensor, Tensor, std::vector<Tensor>> mixed_edge_bwd_cpu(
     a.dx = needs_dx ? mutable_data<R>(dx) : nullptr;
     a.z = const_cast<R*>(data<R>(z));
     a.du = static_cast<R*>(du.get(needs.between * s.groups * s.out_map() * sizeof(R)));
-    Backward<R> backward(plan, a, needs, data<R>(mean), data<R>(var), eps);
+    Backward<R> backward(plan, a, needs, data<R>(mean), data<R>(var), eps, sums);
     backward.run(needs_dw ? mutable_data<R>(dw) : nullptr, grads);
     grads.reduce();
     std::vector<R*> out(plan.params, nullptr);
@@ -322,6 +318,7 @@ std::tuple<Tensor, Tensor, std::vector<Tensor>> mixed_edge_bwd_cpu(
   });
   du.trim();
   shards.trim();
+  sums.trim();
   return {dx, dw, dparams};
 }
 

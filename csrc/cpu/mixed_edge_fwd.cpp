@@ -42,13 +42,12 @@ void finish_norm(const Shape& s, const double* stats, R* mean, R* var) {
 template <class R>
 void forward(
     const Plan& plan, const Weights<R>& weights, const Tensor& x, const Tensor& w, bool training,
-    double eps, R* mean, R* var, Tensor& y, Tensor* z) {
+    double eps, R* mean, R* var, Tensor& y, Tensor* z, Buffer& memory) {
   const Shape& s = plan.shape;
   const int64_t C = s.channels, L = s.lanes();
   Args<R> a = make_args<R>(plan, weights, x, w, training);
   a.y = mutable_data<R>(y);
   a.z = z == nullptr ? nullptr : mutable_data<R>(*z);
-  static thread_local Buffer memory;
   double* stats = static_cast<double*>(
       memory.get(training ? plan.norms * s.groups * 2 * L * sizeof(double) : 0));
   a.stats = stats;
@@ -142,13 +141,15 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> mixed_edge_fwd_cpu(
   Tensor z = new_contiguous(x, {holds ? stages : 0, s.groups, s.blocks, s.out_pixels(), LANES});
   Tensor batch_mean = new_contiguous(x, {training ? plan.norms : 0, C});
   Tensor batch_var = new_contiguous(x, {training ? plan.norms : 0, C});
+  static thread_local Buffer stats;
   dispatch_real(x.scalar_type(), [&](auto real) {
     using R = decltype(real);
     const Weights<R> weights(plan, own, false);
     R* m = training ? mutable_data<R>(batch_mean) : const_cast<R*>(data<R>(mean));
     R* v = training ? mutable_data<R>(batch_var) : const_cast<R*>(data<R>(var));
-    forward<R>(plan, weights, x, w, training, eps, m, v, y, holds ? &z : nullptr);
+    forward<R>(plan, weights, x, w, training, eps, m, v, y, holds ? &z : nullptr, stats);
   });
+  stats.trim();
   if (!keep) {
     z = new_contiguous(x, {0, s.groups, s.blocks, s.out_pixels(), LANES});
   }

@@ -116,8 +116,11 @@ Plan make_plan(const Tensor& x, IntList codes, int64_t stride) {
       static_cast<int64_t>(codes.size()) <= MAX_BRANCHES, "mixed_edge got too many branches.");
   Plan plan;
   plan.shape = make_shape(x, stride);
+  bool seen[kCodes] = {};
   for (int64_t code : codes) {
     STD_TORCH_CHECK(code >= 0 && code < kCodes, "mixed_edge got an unknown branch.");
+    STD_TORCH_CHECK(!seen[code], "mixed_edge got a branch twice.");
+    seen[code] = true;
     STD_TORCH_CHECK(
         code != (stride == 1 ? kReduce : kSkip), "mixed_edge got a branch of another stride.");
     std::vector<Stage> stages;

@@ -30,7 +30,10 @@ void update_running_cpu(
       const int64_t stride = running.stride(0);
       for (int64_t c = 0; c < C; ++c) {
         R& here = to[c * stride];
-        here += weight * (batch[c] * factor - here);
+        const R there = batch[c] * factor;
+        // From whichever end is nearer, as torch does.
+        here = weight < R(0.5) ? here + weight * (there - here)
+                               : there - (there - here) * (1 - weight);
       }
     };
     for (size_t n = 0; n < N; ++n) {

@@ -80,7 +80,16 @@ class FusedEdge:
             mean, var = stacked_running(self.norms)
         stride = self.stride
         values = x.shape[0] * -(-x.shape[2] // stride) * -(-x.shape[3] // stride)
-        if torch.compiler.is_compiling() or values == 1:
+        if (
+            torch.compiler.is_compiling()
+            or values == 1
+            or w.dim() != 1
+            or w.shape[0] != len(self.codes)
+            or w.dtype != x.dtype
+            or w.device != x.device
+            or (norm is not None and norm.num_features != x.shape[1])
+        ):
+            # Checked: what does not fit is told in a sentence.
             y, mean, var = mixed_edge(
                 x, w, weights, self.branches, stride, mean=mean, var=var, eps=eps
             )

@@ -64,7 +64,6 @@ def _library(kind: str) -> Any:
 
 
 _ops: dict[str, _Op] = {}
-_native_now: set[tuple[str, str]] = set()  # ops and device types that run compiled kernels
 _base: Any = _library("FRAGMENT")
 _override: Any = None
 _choice = "auto"
@@ -144,13 +143,7 @@ def active(device: str | torch.device = "cpu") -> dict[str, str]:
 
 def resolved(name: str, device: str) -> str:
     """Returns the backend that runs one op on a device type, as ``active`` does for all."""
-    # Asked at each call of an op; only what no environment variable changes is kept.
-    if (name, device) in _native_now:
-        return "native"
-    found = _resolve(_ops[name], device)
-    if found == "native":
-        _native_now.add((name, device))
-    return found
+    return _resolve(_ops[name], device)
 
 
 def info() -> dict[str, Any]:
@@ -294,7 +287,6 @@ def _use(name: str, source: str) -> None:
         _override._destroy()  # brings back the kernels that it hid
         _override = None
     _choice = name
-    _native_now.clear()
     if name != "auto":
         _override = _library("IMPL")
         for op_name, op in _ops.items():

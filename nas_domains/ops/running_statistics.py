@@ -34,13 +34,15 @@ def update_running(
         means: N running means [C], changed in place.
         vars: N running variances [C], changed in place.
         counts: N numbers of batches, int64 of one element; each is increased by one.
-        mean: Means [N, C] of the batch, float32 or float64 and of the dtype of the running ones.
+        mean: Means [N, C] of the batch, in the dtype of the running ones.
         var: Biased variances [N, C] of the batch.
         momentum: Share of the batch, 0 to 1.
         values: Values a channel has in the batch, at least 2.
     """
-    if torch.compiler.is_compiling():  # plain PyTorch is what a compiler fuses
-        _reference(list(means), list(vars), list(counts), mean, var, momentum, values)
+    # Plain PyTorch is what a compiler fuses; the kernel has no half types.
+    if torch.compiler.is_compiling() or mean.dtype not in (torch.float32, torch.float64):
+        with torch.no_grad():
+            _reference(list(means), list(vars), list(counts), mean, var, momentum, values)
         return
     torch.ops.nas_domains.update_running.default(
         means, vars, counts, mean, var, momentum, values

@@ -100,3 +100,47 @@ def test_mixed_precision_goes_back_to_the_candidates():
     mixed = MixedOp(DARTS, 4, 1, 2)
     assert not mixed.fused.applies(torch.zeros(2, 4, 5, 5, dtype=torch.bfloat16))
     assert not mixed.fused.applies(torch.zeros(2, 4, 5, 5, dtype=torch.float64))
+
+
+def test_half_precision_trains_on_the_cpu():
+    torch.manual_seed(0)
+    mixed = MixedOp(DARTS, 4, 1, 2).bfloat16()
+    x, w = torch.randn(2, 4, 5, 5).bfloat16(), torch.rand(8).bfloat16()
+    mixed(x, w)
+    for name, buffer in mixed.named_buffers():
+        if name.endswith("num_batches_tracked"):
+            assert buffer == 1
+        elif name.endswith("running_var"):
+            assert buffer.dtype == torch.bfloat16 and (buffer != 1).any()
+
+
+@native
+def test_compiles_with_gradients_in_a_process_that_has_not_run_it():
+    torch.compiler.reset()
+    mixed = MixedOp(DARTS, 4, 1, 2)
+    x, w = torch.randn(2, 4, 5, 5), torch.rand(8, requires_grad=True)
+    with ops.backend("reference"):  # whatever was remembered of backends is forgotten
+        pass
+    expected = copy.deepcopy(mixed)(x, w)
+    compiled = torch.compile(mixed, backend="aot_eager")
+    for _ in range(2):
+        y = compiled(x, w)
+    torch.testing.assert_close(y, expected)
+    y.sum().backward()
+    assert w.grad is not None
+    torch.compiler.reset()
+
+
+@native
+@pytest.mark.parametrize(
+    ("x", "w", "words"),
+    [
+        ((2, 4, 5, 5), (7,), "one weight for each of the 8 branches"),
+        ((2, 4, 5, 5), (8, 1), "one weight for each of the 8 branches"),
+        ((2, 3, 5, 5), (8,), "these branches take"),
+        ((1, 4, 1, 1), (8,), "one value a channel"),
+    ],
+)
+def test_what_does_not_fit_is_told_in_a_sentence(x, w, words):
+    with pytest.raises(ValueError, match=words):
+        MixedOp(DARTS, 4, 1, 2)(torch.randn(x), torch.rand(w))

@@ -73,6 +73,16 @@ def test_statistics_survive_a_large_mean():
     torch.testing.assert_close(var.double(), exact, rtol=1e-3, atol=0)
 
 
+def test_wide_rows_are_summed_in_short_runs():
+    # A gradient that is the same everywhere goes back as zero through batch norms, if the sums of
+    # it are right: one sum of a row in float32 drifts by 2e-4.
+    shape, branches = (1, 4, 1, 40_000), ("max_pool", "sep_conv_3")
+    (x, w, *params), _ = edge_checks.tensors(EdgeCase(shape, branches), torch.float32)
+    y, _, _ = ops.mixed_edge(x.requires_grad_(), w, params, branches)
+    (dx,) = torch.autograd.grad(y, x, torch.full_like(y, 0.1))
+    assert dx.abs().max() < 3e-5 * w.abs().max()
+
+
 def test_statistics_are_those_of_the_batch():
     case = EdgeCase((4, 5, 6, 7), ("max_pool", "conv_1"))
     (x, w, weight), _ = edge_checks.tensors(case, torch.float64)

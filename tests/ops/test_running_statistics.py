@@ -7,7 +7,8 @@ from nas_domains import ops
 from nas_domains.ops.running_statistics import update_running
 
 OP = torch.ops.nas_domains.update_running
-MOMENTUM, VALUES = 0.3, 12
+VALUES = 12
+MOMENTUM = 0.3
 
 
 def inputs(dtype, count=3, channels=5):
@@ -19,20 +20,31 @@ def inputs(dtype, count=3, channels=5):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", ["reference", "auto"])
-def test_is_the_rule_of_torch(name, dtype):
+@pytest.mark.parametrize("momentum", [0.0, 0.3, 0.7, 1.0])
+def test_is_the_rule_of_torch(name, dtype, momentum):
     means, variances, counts, mean, var = inputs(dtype)
     eps = torch.finfo(dtype).eps
     unbiased = VALUES / (VALUES - 1)
     wanted = [
-        before.double().lerp(batch.double() * factor, MOMENTUM)
+        before.double().lerp(batch.double() * factor, momentum)
         for running, rows, factor in ((means, mean, 1), (variances, var, unbiased))
         for before, batch in zip(running, rows, strict=True)
     ]
     with ops.backend(name):
-        update_running(means, variances, counts, mean, var, MOMENTUM, VALUES)
+        update_running(means, variances, counts, mean, var, momentum, VALUES)
     for found, exact in zip([*means, *variances], wanted, strict=True):
         assert (found - exact).abs().max() <= 8 * eps * (1 + exact.abs().max())
     assert [int(c) for c in counts] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["reference", "auto"])
+def test_a_momentum_of_one_leaves_nothing_of_what_was(name):
+    means, variances, counts, mean, var = inputs(torch.float32)
+    for running in means:
+        running += 1e8
+    with ops.backend(name):
+        update_running(means, variances, counts, mean, var, 1.0, VALUES)
+    assert torch.equal(torch.stack(means), mean)
 
 
 def test_a_running_statistic_may_lie_in_a_larger_tensor():

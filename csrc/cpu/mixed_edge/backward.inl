@@ -185,20 +185,24 @@ static inline void edge_back_second_kernel(
           each<VECTORS>([&](auto k) NAS_LAMBDA {
             constexpr int K = decltype(k)::value;
             vec own[2] = {sums[0][K], sums[1][K]};
-            for (int64_t at = K * W; at < s.out_width * LANES; at += LANES) {
-              const vec u = load(scratch.u + base + at);
-              const vec d = where((mask)(u > vec{}), load(scratch.back + at));
-              own[0] += d;
-              own[1] = fma(d, u, own[1]);
-              store(du + base + at, d);
-              __builtin_prefetch(du + base + at + 2 * s.out_width * LANES, 1);
-            }
-            if (full) {
+            for (int64_t px = 0; px < s.out_width;) {
+              const int64_t end = px + RUN < s.out_width ? px + RUN : s.out_width;
+              for (; px < end; ++px) {
+                const int64_t at = px * LANES + K * W;
+                const vec u = load(scratch.u + base + at);
+                const vec d = where((mask)(u > vec{}), load(scratch.back + at));
+                own[0] += d;
+                own[1] = fma(d, u, own[1]);
+                store(du + base + at, d);
+                __builtin_prefetch(du + base + at + 2 * s.out_width * LANES, 1);
+              }
+              if (!full && end == s.out_width) break;
               add_lanes(sum + b * LANES + K * W, own[0]);
               add_lanes(product + b * LANES + K * W, own[1]);
+              own[0] = own[1] = vec{};
             }
-            sums[0][K] = full ? vec{} : own[0];
-            sums[1][K] = full ? vec{} : own[1];
+            sums[0][K] = own[0];
+            sums[1][K] = own[1];
           });
         });
   }

@@ -141,17 +141,22 @@ static inline void edge_sums_kernel(
         }
       }
       int64_t done = 0;
+      // A pass that makes the pools adds up whole rows: wide ones would lose too much.
+      const bool together = pools && s.out_width <= RUN;
       if (pools) {
+        Summands with_pools = of;
+        if (!together) with_pools.of_g = with_pools.of_x = nullptr;
         // DARTS has four maps, NAS-Bench-201 two.
-        done = of.count >= 4 ? 4 : of.count >= 2 ? 2 : 0;
+        done = !together ? 0 : of.count >= 4 ? 4 : of.count >= 2 ? 2 : 0;
         const auto run = [&](auto stride) NAS_LAMBDA {
           constexpr int S = decltype(stride)::value;
-          done == 4   ? sums_with_pools<S, 4>(s, x_at, x.pixel, g_at, g.pixel, of)
-          : done == 2 ? sums_with_pools<S, 2>(s, x_at, x.pixel, g_at, g.pixel, of)
-                      : sums_with_pools<S, 0>(s, x_at, x.pixel, g_at, g.pixel, of);
+          done == 4   ? sums_with_pools<S, 4>(s, x_at, x.pixel, g_at, g.pixel, with_pools)
+          : done == 2 ? sums_with_pools<S, 2>(s, x_at, x.pixel, g_at, g.pixel, with_pools)
+                      : sums_with_pools<S, 0>(s, x_at, x.pixel, g_at, g.pixel, with_pools);
         };
         s.stride == 1 ? run(Int<1>{}) : run(Int<2>{});
-      } else {
+      }
+      if (!together) {
         for (int64_t px = 0; px < pixels;) {
           const int64_t end = px + RUN < pixels ? px + RUN : pixels;
           vec sum = {};
