@@ -98,9 +98,10 @@ Shape make_shape(const Tensor& x, int64_t stride) {
   s.blocks = (s.channels + LANES - 1) / LANES;
   const size_t bytes = x.scalar_type() == ScalarType::Double ? 8 : 4;
   s.narrow = s.channels < LANES && LANES % s.channels == 0 && s.channels <= vector_lanes(bytes);
-  // Some 32 pixels, more where a pixel is a single block and costs little; all of an image that is
-  // not much larger.
-  const int64_t pixels = s.narrow ? 128 : 32;
+  // Some 32 pixels, more where a pixel is a single block and costs little or where the first cache
+  // is as large as that of processors with AVX-512; all of an image that is not much larger.
+  const bool roomy = active_isa() == Isa::avx512 && s.blocks <= 4;
+  const int64_t pixels = s.narrow ? 128 : roomy ? 64 : 32;
   s.rows = s.out_pixels() <= 56 ? s.out_height : std::max<int64_t>(1, pixels / s.out_width);
   s.rows = std::min(s.rows, s.out_height);
   return s;
