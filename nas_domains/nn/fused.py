@@ -31,7 +31,6 @@ class FusedEdge:
         convolutions: Those whose weights the op takes, in its order.
         norms: The batch norms, in the op's order.
         hooks: Those of all modules that the op runs in place of; a hook wants its module to run.
-        codes: Places of the branches in the op's list of names.
     """
 
     branches: tuple[str, ...]
@@ -39,7 +38,11 @@ class FusedEdge:
     convolutions: tuple[nn.Conv2d, ...]
     norms: tuple[nn.BatchNorm2d, ...]
     hooks: tuple[dict[int, Any], ...]
-    codes: tuple[int, ...]
+
+    @functools.cached_property
+    def codes(self) -> tuple[int, ...]:
+        """Places of the branches in the op's list of names."""
+        return tuple(NAMES.index(name) for name in self.branches)
 
     def applies(self, x: Tensor) -> bool:
         """Whether the op gives what the candidates would, on x, and is compiled for it."""
@@ -84,7 +87,7 @@ class FusedEdge:
             torch.compiler.is_compiling()
             or values == 1
             or w.dim() != 1
-            or w.shape[0] != len(self.codes)
+            or w.shape[0] != len(self.branches)
             or w.dtype != x.dtype
             or w.device != x.device
             or (norm is not None and norm.num_features != x.shape[1])
@@ -141,10 +144,7 @@ def fuse(candidates: Sequence[nn.Module], stride: int) -> FusedEdge | None:
                 norms.append(module)
     if len(set(branches)) != len(branches):
         return None
-    codes = tuple(NAMES.index(name) for name in branches)
-    return FusedEdge(
-        tuple(branches), stride, tuple(convolutions), tuple(norms), tuple(hooks), codes
-    )
+    return FusedEdge(tuple(branches), stride, tuple(convolutions), tuple(norms), tuple(hooks))
 
 
 def _branch(module: nn.Module, stride: int) -> str | None:

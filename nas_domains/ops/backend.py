@@ -224,12 +224,10 @@ def _resolve(op: _Op, kind: str, asked: str | None = None) -> str:
     if asked == "native" and kind == "cuda":
         return "none"
     can_triton = op.triton is not None and _has_triton() and (kind == "cuda" or _interpreted())
-    if asked == "triton" and can_triton:
-        return "triton"
-    if kind in op.native:
-        return "native"
     # The interpreter is for tests that ask for it, never an automatic choice for CPU tensors.
-    return "triton" if can_triton and kind == "cuda" else "reference"
+    if can_triton and (asked == "triton" or kind == "cuda"):
+        return "triton"
+    return "native" if kind in op.native else "reference"
 
 
 def host_function(name: str) -> Callable[..., Any] | None:
