@@ -2,7 +2,8 @@
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, cast
 
 import torch
@@ -16,6 +17,8 @@ from ..core.pretrained import PretrainedSpace
 from ..core.space import Choice
 from ..hardware.cost import count_params, macs_of
 from ..nn.elastic.attention import elastic_sizes, make_elastic
+from ..nn.elastic.base import Elastic
+from ..nn.elastic.hidden import PARTS, make_hidden_elastic
 from ..nn.elastic.network import ElasticNetwork, Sizes
 from ..nn.encoder import (
     AttentionBlock,
@@ -24,11 +27,15 @@ from ..nn.encoder import (
     FeedForwardBlock,
     LayerSize,
 )
+from ..nn.text_classifier import TextClassifier
 from .pretrained import prepare_encoder
+
+HIDDEN = "hidden"
+"""Name of the choice of the features between the blocks, and of the size of what it cuts."""
 
 
 class Checkpoint(Protocol):
-    """A pretrained encoder."""
+    """A pretrained encoder: a dataclass."""
 
     @property
     def path(self) -> str:
@@ -59,15 +66,17 @@ class EncoderSpace(PretrainedSpace):
     """Parts of a pretrained encoder: heads and feed-forward width of each layer.
 
     ``layer1.heads`` and ``layer1.width`` are of the layer nearest to the input; 0 leaves the block
-    out, and a layer without both is gone. Options ascend. Which heads and units a smaller number
-    keeps is decided when a run prepares: those whose loss would be missed most.
+    out, and a layer without both is gone. ``hidden``, where there is such a choice, are the
+    features between the blocks of all layers. Options ascend. Which heads, units and features a
+    smaller number keeps is decided when a run prepares: those whose loss would be missed most.
 
     Args:
         name: Of the space.
         checkpoint: The encoder.
-        config: ``heads`` and ``widths``, shares of a layer's that may be kept; ``tune``, epochs
-            for which the whole network is fine-tuned before the search; ``distil``, whether
-            networks learn from the whole one beside the labels.
+        config: ``heads`` and ``widths``, shares of a layer's that may be kept; ``hidden``, shares
+            of the features between the layers, all where it is not there; ``tune``, epochs for
+            which the whole network is fine-tuned before the search; ``distil``, whether networks
+            learn from the whole one beside the labels.
     """
 
     has_supernet = True
@@ -76,7 +85,9 @@ class EncoderSpace(PretrainedSpace):
         self.checkpoint, spec = checkpoint, checkpoint.spec
         self.heads = _counts(name, "heads", config["heads"], spec.heads)
         self.widths = _counts(name, "widths", config["widths"], spec.width)
-        choices = []
+        self.hidden = _counts(name, "hidden", config.get("hidden", [1.0]), spec.hidden)
+        self.narrows = self.hidden != (spec.hidden,)
+        choices = [Choice(HIDDEN, self.hidden)] if self.narrows else []
         for i in range(1, 1 + spec.layers):
             choices.append(Choice(f"layer{i}.heads", self.heads))
             choices.append(Choice(f"layer{i}.width", self.widths))
@@ -91,14 +102,19 @@ class EncoderSpace(PretrainedSpace):
             for i in range(1, 1 + self.checkpoint.spec.layers)
         ]
 
+    def features(self, architecture: Mapping[str, Option]) -> int:
+        """The features between the blocks of an architecture."""
+        return int(architecture.get(HIDDEN, self.checkpoint.spec.hidden))
+
     def largest(self) -> Architecture:
-        """The whole encoder."""
+        """The most of everything: the whole encoder, where that is among the options."""
         return self.complete({c.name: c.options[-1] for c in self.choices}, None)
 
     def smallest(self) -> Architecture:
         """The least of each layer that is not nothing, so that a supernet trains all layers."""
-        least = {"heads": next(filter(None, self.heads)), "width": next(filter(None, self.widths))}
-        return self.complete({c.name: least[c.name.partition(".")[2]] for c in self.choices}, None)
+        return self._uniform(
+            next(filter(None, self.heads)), next(filter(None, self.widths)), self.hidden[0]
+        )
 
     def build(
         self, architecture: Architecture, input_shape: tuple[int, ...], outputs: int
@@ -125,15 +141,29 @@ class EncoderSpace(PretrainedSpace):
 
     def elastic_sizes(self, architecture: Architecture) -> Sizes:
         """What the layers of the supernet are set to for an architecture."""
-        return elastic_sizes(self.sizes(architecture))
+        if not self.narrows:
+            return elastic_sizes(self.sizes(architecture), {})
+        hidden = {HIDDEN: self.features(architecture)}
+        return {
+            **elastic_sizes(self.sizes(architecture), hidden),
+            **dict.fromkeys(PARTS, hidden),
+        }
 
     def _elastic(self, outputs: int) -> EncoderClassifier:
         """The elastic network that all others are parts of, not to be changed."""
         if self._body is not None:
-            last = self._body.head.get_submodule("classifier")
+            head = self._body.head
+            head = head.whole if isinstance(head, Elastic) else head
+            last = head.get_submodule("classifier")
             if isinstance(last, nn.Linear) and last.out_features == outputs:
                 return self._body
-        return make_elastic(self.whole(outputs))
+        return self._made_elastic(self.whole(outputs))
+
+    def _made_elastic(self, network: EncoderClassifier) -> EncoderClassifier:
+        if self.narrows:
+            assert isinstance(network, TextClassifier)
+            make_hidden_elastic(network)
+        return make_elastic(network)
 
     def whole(self, outputs: int) -> EncoderClassifier:
         """The plain network of all layers with the checkpoint's weights."""
@@ -159,7 +189,7 @@ class EncoderSpace(PretrainedSpace):
 
     def hold(self, network: EncoderClassifier) -> None:
         """Builds from a plain network of the full size from now on, whose parts are in order."""
-        self._body = self._whole = make_elastic(network)
+        self._body = self._whole = self._made_elastic(network)
 
     def references(
         self, winner: Architecture, input_shape: tuple[int, ...], outputs: int
@@ -169,54 +199,74 @@ class EncoderSpace(PretrainedSpace):
         Of several of that size it is the one that keeps the most even shares of heads and width.
         """
         table = self.cost_tables(input_shape, outputs)["params"]
-        size, spec = table.cost(winner), self.checkpoint.spec
+        size, spec, hidden = table.cost(winner), self.checkpoint.spec, self.hidden[-1]
 
         def unlike(pair: tuple[int, int]) -> tuple[float, float]:
-            difference = abs(table.cost(self._uniform(*pair)) - size) / size
+            difference = abs(table.cost(self._uniform(*pair, hidden)) - size) / size
             return difference // 0.02, abs(pair[0] / spec.heads - pair[1] / spec.width)
 
         uniform = min(((h, w) for h in self.heads for w in self.widths), key=unlike)
-        return {"full": self.largest(), "uniform": self._uniform(*uniform)}
+        return {"full": self.largest(), "uniform": self._uniform(*uniform, hidden)}
 
-    def _uniform(self, heads: int, width: int) -> Architecture:
-        return self.complete(
-            {c.name: heads if c.name.endswith(".heads") else width for c in self.choices}, None
-        )
+    def _uniform(self, heads: int, width: int, hidden: int) -> Architecture:
+        sizes = {"heads": heads, "width": width, HIDDEN: hidden}
+        return self.complete({c.name: sizes[_kind(c.name)] for c in self.choices}, None)
 
     def cost_tables(self, input_shape: tuple[int, ...], outputs: int) -> dict[str, CostTable]:
         """The exact tables of params and macs; see :meth:`SearchSpace.cost_tables`."""
         self.checkpoint.check(self.name, input_shape)
-        spec = self.checkpoint.spec
         # Networks are made to be counted: what is drawn later must not depend on it.
         with torch.random.fork_rng(devices=[]):
-            empty = self.checkpoint.network([LayerSize(0, 0)] * spec.layers, outputs)
-            example, tokens = self.checkpoint.example(input_shape)
-            base = {"params": count_params(empty), "macs": macs_of(empty, example)}
-            x = torch.zeros((1, tokens, spec.hidden))
-            blocks: dict[str, dict[Option, nn.Module]] = {
-                "heads": {n: AttentionBlock(spec, n) for n in self.heads if n},
-                "width": {n: FeedForwardBlock(spec, n) for n in self.widths if n},
+            found = {n: self._costs(n, input_shape, outputs) for n in self.hidden}
+        layers = [c for c in self.choices if c.name != HIDDEN]
+        tables = {}
+        for metric in ("params", "macs"):
+            around: dict[Option, float] = {n: costs[""][0][metric] for n, costs in found.items()}
+            added: dict[str, dict[Option, dict[Option, float]]] = {
+                c.name: {
+                    n: {o: costs[_kind(c.name)][o][metric] for o in c.options}
+                    for n, costs in found.items()
+                }
+                for c in layers
             }
-            kept = torch.ones((1, tokens), dtype=torch.bool)
-            added = {
-                "params": {
-                    k: {n: count_params(b) for n, b in of.items()} for k, of in blocks.items()
-                },
-                "macs": {
-                    k: {n: macs_of(_Kept(b, kept), x) for n, b in of.items()}
-                    for k, of in blocks.items()
-                },
-            }
-        return {
-            metric: CostTable(
-                base[metric],
-                {
-                    c.name: {o: columns[c.name.partition(".")[2]].get(o, 0) for o in c.options}
-                    for c in self.choices
-                },
-            )
-            for metric, columns in added.items()
+            if not self.narrows:
+                (n,) = self.hidden
+                columns = {name: of[n] for name, of in added.items()}
+                tables[metric] = CostTable(around[n], columns)
+                continue
+            given = {name: (HIDDEN, of) for name, of in added.items()}
+            tables[metric] = CostTable(0.0, {HIDDEN: around}, given)
+        return tables
+
+    def _costs(
+        self, hidden: int, input_shape: tuple[int, ...], outputs: int
+    ) -> dict[str, dict[Option, dict[str, float]]]:
+        """Costs of each option of a layer where there are so many features between the blocks.
+
+        Returns:
+            "heads" and "width" -> option -> metric -> cost; and "" -> 0, of all but the layers.
+        """
+        checkpoint: Any = self.checkpoint
+        spec = checkpoint.spec.narrowed(hidden)
+        around = replace(checkpoint, spec=spec).network([LayerSize(0, 0)] * spec.layers, outputs)
+        example, tokens = checkpoint.example(input_shape)
+        x = torch.zeros((1, tokens, hidden))
+        kept = torch.ones((1, tokens), dtype=torch.bool)
+
+        def costs(module: nn.Module, x: Tensor) -> dict[str, float]:
+            return {"params": count_params(module), "macs": macs_of(module, x)}
+
+        found: dict[str, dict[Option, dict[str, float]]] = {"": {0: costs(around, example)}}
+        none = {"params": 0.0, "macs": 0.0}
+        makers: dict[str, tuple[tuple[int, ...], Callable[..., nn.Module]]] = {
+            "heads": (self.heads, AttentionBlock),
+            "width": (self.widths, FeedForwardBlock),
         }
+        for kind, (options, make) in makers.items():
+            found[kind] = {
+                n: costs(_Kept(make(spec, n), kept), x) if n else none for n in options
+            }
+        return found
 
 
 class _Kept(nn.Module):
@@ -229,6 +279,11 @@ class _Kept(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.block(x, self.keep)
         return out
+
+
+def _kind(choice: str) -> str:
+    """What a choice is of: heads, width or hidden."""
+    return choice.rpartition(".")[2]
 
 
 def shares(space: str, name: str, given: Numbers) -> list[float]:

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from ..core.history import PREPARE, Record
 from ..core.seeds import derive
+from ..nn.elastic.hidden import hidden_scores, put_hidden_in_order
 from ..nn.elastic.importance import put_in_order, taylor_scores
 from ..nn.encoder import EncoderClassifier
+from ..nn.text_classifier import TextClassifier
 from . import checkpoint as files
 from .context import Context
 from .score import evaluate
@@ -62,6 +64,10 @@ def prepare_encoder(space: EncoderSpace, context: Context) -> None:
         began = time.perf_counter()
         scores = taylor_scores(network, _calibration(context), task.loss)
         put_in_order(network, scores)
+        if space.narrows:
+            assert isinstance(network, TextClassifier)
+            slopes = hidden_scores(network, _calibration(context), task.loss)
+            put_hidden_in_order(network, slopes)
         metrics = evaluate(network, task.val, context)
         heads = {
             f"layer{i}": sorted(scores[f"encoder.layers.{i - 1}.attention"].tolist(), reverse=True)

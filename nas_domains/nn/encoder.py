@@ -3,10 +3,14 @@
 BERT (Devlin et al. 2019), RoBERTa and DistilBERT are of this form: embeddings, layers of
 self-attention (Vaswani et al. 2017, arXiv 1706.03762) and feed-forward blocks, a head on the first
 token. ``norm_first`` puts the norms before the blocks, as ViT and wav2vec 2.0 have it.
+
+Blocks work on states of fewer features than they have weights for, by the first rows and columns
+of these, so that a narrower encoder is a view of a wider one.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +30,7 @@ class EncoderSpec:
 
     Attributes:
         hidden: Features between the blocks.
-        heads: Heads of each layer; ``hidden / heads`` features each.
+        heads: Heads of each layer.
         width: Features inside each feed-forward block.
         layers: Layers.
         vocabulary: Number of tokens.
@@ -45,6 +49,7 @@ class EncoderSpec:
         norm_first: Whether norms stand before the blocks.
         std: Standard deviation of fresh weights.
         family: The ``model_type`` in transformers that it was read from.
+        per_head: Features of a head; 0 where they are ``hidden / heads``.
     """
 
     hidden: int
@@ -66,11 +71,18 @@ class EncoderSpec:
     norm_first: bool = False
     std: float = 0.02
     family: str = "bert"
+    per_head: int = 0
 
     @property
     def head_size(self) -> int:
         """Features of a head."""
-        return self.hidden // self.heads
+        return self.per_head or self.hidden // self.heads
+
+    def narrowed(self, hidden: int) -> "EncoderSpec":
+        """The same with so many features between the blocks, and heads as they are."""
+        if hidden == self.hidden:
+            return self
+        return replace(self, hidden=hidden, per_head=self.head_size)
 
     @property
     def longest(self) -> int:
@@ -108,8 +120,9 @@ def attend(
     Args:
         x: [B, T, D].
         keep: Tokens that are attended to, bool [B, T]; at least one in each row.
-        project_in: Weight [H * head_size, D] and bias [H * head_size] of query, key and value.
-        project_out: Weight [D, H * head_size] and bias [D].
+        project_in: Weight [H * head_size, D or more] and bias [H * head_size] of query, key and
+            value.
+        project_out: Weight [D or more, H * head_size] and bias [D or more].
         heads: How many heads are used, 1 to H.
         head_size: Features of a head.
         dropout: Of the attention's weights.
@@ -117,10 +130,12 @@ def attend(
     Returns:
         [B, T, D].
     """
-    batch, tokens, _ = x.shape
+    batch, tokens, features = x.shape
     n = heads * head_size
     q, k, v = (
-        functional.linear(x, w[:n], b[:n]).view(batch, tokens, heads, head_size).transpose(1, 2)
+        functional.linear(x, w[:n, :features], b[:n])
+        .view(batch, tokens, heads, head_size)
+        .transpose(1, 2)
         for w, b in project_in
     )
     mixed = functional.scaled_dot_product_attention(
@@ -128,7 +143,18 @@ def attend(
     )
     joined = mixed.transpose(1, 2).reshape(batch, tokens, n)
     weight, bias = project_out
-    return functional.linear(joined, weight[:, :n], bias)
+    return functional.linear(joined, weight[:features, :n], bias[:features])
+
+
+class Norm(nn.LayerNorm):
+    """A layer norm over the last dimension, of as many features as the states have."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., D] -> the same, by the first D weights and biases."""
+        features = x.shape[-1]
+        return functional.layer_norm(
+            x, (features,), self.weight[:features], self.bias[:features], self.eps
+        )
 
 
 class Skip(nn.Module):
@@ -155,7 +181,7 @@ class AttentionBlock(nn.Module):
         self.key = nn.Linear(spec.hidden, inner)
         self.value = nn.Linear(spec.hidden, inner)
         self.out = nn.Linear(inner, spec.hidden)
-        self.norm = nn.LayerNorm(spec.hidden, eps=spec.eps)
+        self.norm = Norm(spec.hidden, eps=spec.eps)
         self.dropout = nn.Dropout(spec.dropout)
 
     def forward(self, x: Tensor, keep: Tensor, heads: int | None = None) -> Tensor:
@@ -190,18 +216,19 @@ class FeedForwardBlock(nn.Module):
         self.inner = nn.Linear(spec.hidden, width)
         self.activation = ACTIVATIONS[spec.activation]()
         self.outer = nn.Linear(width, spec.hidden)
-        self.norm = nn.LayerNorm(spec.hidden, eps=spec.eps)
+        self.norm = Norm(spec.hidden, eps=spec.eps)
         self.dropout = nn.Dropout(spec.dropout)
 
     def forward(self, x: Tensor, keep: Tensor, width: int | None = None) -> Tensor:
         """[B, T, D] -> the same, by the first features inside; all where None."""
-        shortcut = x
+        shortcut, features = x, x.shape[-1]
         if self.spec.norm_first:
             x = self.norm(x)
+        inner, outer = self.inner, self.outer
         x = self.activation(
-            functional.linear(x, self.inner.weight[:width], self.inner.bias[:width])
+            functional.linear(x, inner.weight[:width, :features], inner.bias[:width])
         )
-        x = functional.linear(x, self.outer.weight[:, :width], self.outer.bias)
+        x = functional.linear(x, outer.weight[:features, :width], outer.bias[:features])
         x = shortcut + self.dropout(x)
         return x if self.spec.norm_first else self.norm(x)
 
@@ -238,21 +265,28 @@ class Embeddings(nn.Module):
         self.words = nn.Embedding(spec.vocabulary, spec.hidden)
         self.positions = nn.Embedding(spec.positions, spec.hidden)
         self.types = nn.Embedding(spec.types, spec.hidden) if spec.types else None
-        self.norm = nn.LayerNorm(spec.hidden, eps=spec.eps)
+        self.norm = Norm(spec.hidden, eps=spec.eps)
         self.dropout = nn.Dropout(spec.dropout)
 
-    def forward(self, ids: Tensor, types: Tensor | None = None) -> Tensor:
-        """Tokens int64 [B, T] -> [B, T, D]; segments are read off the tokens where not given."""
+    def forward(
+        self, ids: Tensor, types: Tensor | None = None, hidden: int | None = None
+    ) -> Tensor:
+        """Tokens int64 [B, T] -> [B, T, D], the first ``hidden`` features; all where None.
+
+        Segments are read off the tokens where they are not given.
+        """
         spec = self.spec
-        x: Tensor = self.words(ids)
+        x = functional.embedding(ids, self.words.weight[:, :hidden])
         if self.types is not None:
-            x = x + self.types(self.segments(ids) if types is None else types)
+            types = self.segments(ids) if types is None else types
+            x = x + functional.embedding(types, self.types.weight[:, :hidden])
         if spec.first_position:
             real = (ids != spec.pad).long()
             places = real.cumsum(1) * real + spec.first_position - 1
         else:
             places = torch.arange(ids.shape[1], device=ids.device)
-        out: Tensor = self.dropout(self.norm(x + self.positions(places)))
+        x = x + functional.embedding(places, self.positions.weight[:, :hidden])
+        out: Tensor = self.dropout(self.norm(x))
         return out
 
     def segments(self, ids: Tensor) -> Tensor:
@@ -273,10 +307,15 @@ class Encoder(nn.Module):
 
     def __init__(self, spec: EncoderSpec, layers: Sequence[EncoderLayer]) -> None:
         super().__init__()
-        self.spec = spec
-        self.embeddings = Embeddings(spec)
+        self.embeddings: Any = Embeddings(spec)
         self.layers = nn.ModuleList(layers)
-        self.norm = nn.LayerNorm(spec.hidden, eps=spec.eps) if spec.norm_first else None
+        self.norm = Norm(spec.hidden, eps=spec.eps) if spec.norm_first else None
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """What does not depend on the sizes of the layers."""
+        found: EncoderSpec = self.embeddings.spec
+        return found
 
     def forward(
         self, ids: Tensor, keep: Tensor | None = None, types: Tensor | None = None

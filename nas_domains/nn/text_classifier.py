@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .encoder import (
     ACTIVATIONS,
@@ -33,8 +34,9 @@ class ClassifierHead(nn.Module):
 
     def forward(self, states: Tensor, keep: Tensor) -> Tensor:
         """[B, T, D] and the tokens that count [B, T] -> [B, outputs]."""
-        scores: Tensor = self.classifier(self.dropout(self.activation(self.dense(states[:, 0]))))
-        return scores
+        dense, last, n = self.dense, self.classifier, states.shape[-1]
+        x = functional.linear(states[:, 0], dense.weight[:n, :n], dense.bias[:n])
+        return functional.linear(self.dropout(self.activation(x)), last.weight[:, :n], last.bias)
 
 
 class TokenHead(nn.Module):
@@ -52,7 +54,9 @@ class TokenHead(nn.Module):
 
     def forward(self, states: Tensor, keep: Tensor) -> Tensor:
         """[B, T, D] and the tokens that count [B, T] -> [B, outputs, T]; see :func:`by_token`."""
-        return by_token(self.classifier(self.dropout(states)), keep)
+        last, n = self.classifier, states.shape[-1]
+        scores = functional.linear(self.dropout(states), last.weight[:, :n], last.bias)
+        return by_token(scores, keep)
 
 
 def by_token(scores: Tensor, keep: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ def heads_panel(content: Content) -> Markup | None:
     if architecture is None or space is None:
         return None
     options = {c.name: c.options for c in space.choices}
+    features = options.pop("hidden", ())
     if not options or not all(map(_NAME.match, options)):
         return None
     layers = sorted({int(_NAME.sub(r"\1", name)) for name in options})
@@ -37,11 +38,14 @@ def heads_panel(content: Content) -> Markup | None:
     order = next((r for r in content.records if r.stage == f"{PREPARE}order"), None)
     scores = order.detail.get("importance", {}) if order is not None else {}
     width = LEFT + most["heads"] * (SIDE + GAP) + 20 + BAR + 60
-    height = TOP + len(layers) * (SIDE + GAP) + 6
+    height = TOP + len(layers) * (SIDE + GAP) + (24 if features else 6)
     root = drawing(width, height, _said(architecture, layers), "heads")
     bars = LEFT + most["heads"] * (SIDE + GAP) + 20
     element(root, "text", "heads, the most important first", x=LEFT, y=14)
     element(root, "text", "feed-forward width", x=bars, y=14)
+    if features:
+        text = f"{architecture['hidden']:,} of {max(features):,} features between the layers"
+        element(root, "text", text, x=4, y=height - 6)
     top = max((max(s) for s in scores.values() if s), default=0.0)
     for row, i in enumerate(layers):
         y = TOP + row * (SIDE + GAP)
@@ -72,4 +76,7 @@ def _squares(
 def _said(architecture: Mapping[str, Any], layers: Sequence[int]) -> str:
     heads = ", ".join(str(architecture[f"layer{i}.heads"]) for i in layers)
     widths = ", ".join(str(architecture[f"layer{i}.width"]) for i in layers)
-    return f"Heads kept in each layer: {heads}; feed-forward widths: {widths}."
+    said = f"Heads kept in each layer: {heads}; feed-forward widths: {widths}"
+    if "hidden" in architecture:
+        said += f"; features between them: {architecture['hidden']}"
+    return f"{said}."

@@ -1,6 +1,7 @@
 """Encoders of texts as models of transformers."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,10 @@ from .families import FAMILIES, KINDS
 def for_transformers(network: nn.Module, description: Mapping[str, Any]) -> HandBack | None:
     """A network as a model of transformers, with its tokenizer; None where it reads no texts.
 
-    Where all layers that are left have all heads and one width, the model is one of the family
-    that it came from, which loads without this package. Otherwise it is a ``nas_encoder``, whose
-    configuration holds the heads and the width of each layer, and which loads after ``import
-    nas_domains``.
+    Where all layers that are left have one width, and heads for all features between them, the
+    model is one of the family that it came from, which loads without this package. Otherwise it
+    is a ``nas_encoder``, whose configuration holds the heads and the width of each layer, and
+    which loads after ``import nas_domains``.
 
     Args:
         network: The plain network of a run.
@@ -61,8 +62,10 @@ def plain_model(network: TextClassifier, classes: list[str]) -> Any | None:
     if spec.family not in FAMILIES or len(forms) != 1:
         return None
     (form,) = forms
-    if form.heads != spec.heads or not form.width:
+    # Heads of theirs share the features between the blocks among themselves.
+    if form.heads * spec.head_size != spec.hidden or not form.width:
         return None
+    spec = replace(spec, heads=form.heads, per_head=0)
     family = FAMILIES[spec.family]
     outputs = network.head.classifier.out_features
     config = transformers.AutoConfig.for_model(

@@ -92,7 +92,8 @@ class NasEncoderModel(NasEncoderPreTrained):
 
     def get_input_embeddings(self) -> nn.Module:
         """The table of tokens."""
-        return self.encoder.embeddings.words
+        words: nn.Module = self.encoder.embeddings.words
+        return words
 
     def forward(
         self,

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..core.errors import UsageError
 from ..core.numbers import Numbers
-from ..evaluation.encoder_space import EncoderSpace, encoder_config
+from ..evaluation.encoder_space import EncoderSpace, encoder_config, shares
 from .checkpoint import Checkpoint, open_checkpoint
 from .families import KINDS
 
@@ -44,6 +44,7 @@ def transformer(
     tune: int = 1,
     distil: bool = True,
     each: str = "text",
+    hidden: Numbers = 1,
 ) -> Transformer:
     """The space of parts of a pretrained encoder of the BERT, RoBERTa or DistilBERT kind.
 
@@ -57,6 +58,8 @@ def transformer(
             checkpoint that has learnt the task.
         distil: Whether networks learn from the whole one beside the labels.
         each: What has a class each, "text" or "token".
+        hidden: Shares of the features between the blocks, above 0 to 1. Less than all make other
+            norms of the pretrained ones: such networks need training.
 
     Raises:
         UsageError: No checkpoint, one that is not known here, or a share that is none.
@@ -71,4 +74,11 @@ def transformer(
     config = encoder_config("transformer", found.path, heads, widths, tune, distil)
     # Spaces of whole texts are called as they were before there were others.
     config |= {} if each == "text" else {"each": each}
+    kept = shares("transformer", "hidden", hidden)
+    if round(kept[0] * found.spec.hidden) < 1:
+        raise UsageError(
+            f"hidden={hidden!r} of the space 'transformer' must leave a feature: use shares "
+            "above 0."
+        )
+    config |= {} if kept == [1.0] else {"hidden": kept}
     return Transformer("transformer", found, config)

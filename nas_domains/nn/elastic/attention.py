@@ -4,7 +4,7 @@ Both may be left out, so that a layer with neither is gone and the depth is elas
 first stays longest: :mod:`nas_domains.nn.elastic.importance` puts heads and units in order.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 import torch
@@ -18,19 +18,23 @@ from ..encoder import (
     LayerSize,
     Skip,
 )
-from .base import Elastic, filled
+from .base import Elastic, first_of
 from .network import Sizes
 
 
 class ElasticAttention(Elastic):
-    """An attention block over its first heads; its size is ``heads``, from 0 on.
+    """An attention block over its first heads.
+
+    Its sizes are ``heads``, from 0 on, and ``hidden``, the features between the blocks, which the
+    states tell it as it runs.
 
     Args:
         block: The plain block with all heads.
     """
 
     def __init__(self, block: AttentionBlock) -> None:
-        super().__init__(block, {"heads": block.heads}, {"heads": 0})
+        largest = {"heads": block.heads, "hidden": block.spec.hidden}
+        super().__init__(block, largest, {"heads": 0})
 
     def forward(self, x: Tensor, keep: Tensor) -> Tensor:
         """[B, T, D] -> the same; keep is bool [B, T]."""
@@ -45,27 +49,23 @@ class ElasticAttention(Elastic):
         heads = self.active["heads"]
         if not heads:
             return Skip().train(self.training)
-        whole: AttentionBlock = self.whole
-        n = heads * whole.spec.head_size
         with torch.device("meta"):
-            block = AttentionBlock(whole.spec, heads)
-        tensors: dict[str, Tensor | None] = dict(whole.state_dict())
-        for name in ("query", "key", "value"):
-            tensors[f"{name}.weight"] = getattr(whole, name).weight[:n]
-            tensors[f"{name}.bias"] = getattr(whole, name).bias[:n]
-        tensors["out.weight"] = whole.out.weight[:, :n].contiguous()
-        return filled(block, tensors).train(self.training)
+            block = AttentionBlock(self.whole.spec.narrowed(self.active["hidden"]), heads)
+        return first_of(self.whole, block)
 
 
 class ElasticFeedForward(Elastic):
-    """A feed-forward block over its first units; its size is ``width``, from 0 on.
+    """A feed-forward block over its first units.
+
+    Its sizes are ``width``, from 0 on, and ``hidden``, as an :class:`ElasticAttention` has it.
 
     Args:
         block: The plain block with all units.
     """
 
     def __init__(self, block: FeedForwardBlock) -> None:
-        super().__init__(block, {"width": block.inner.out_features}, {"width": 0})
+        largest = {"width": block.inner.out_features, "hidden": block.spec.hidden}
+        super().__init__(block, largest, {"width": 0})
 
     def forward(self, x: Tensor, keep: Tensor) -> Tensor:
         """[B, T, D] -> the same."""
@@ -80,14 +80,9 @@ class ElasticFeedForward(Elastic):
         width = self.active["width"]
         if not width:
             return Skip().train(self.training)
-        whole: FeedForwardBlock = self.whole
         with torch.device("meta"):
-            block = FeedForwardBlock(whole.spec, width)
-        tensors: dict[str, Tensor | None] = dict(whole.state_dict())
-        tensors["inner.weight"] = whole.inner.weight[:width]
-        tensors["inner.bias"] = whole.inner.bias[:width]
-        tensors["outer.weight"] = whole.outer.weight[:, :width].contiguous()
-        return filled(block, tensors).train(self.training)
+            block = FeedForwardBlock(self.whole.spec.narrowed(self.active["hidden"]), width)
+        return first_of(self.whole, block)
 
 
 Network = TypeVar("Network", bound=EncoderClassifier)
@@ -109,12 +104,17 @@ def layers_of(encoder: nn.Module) -> list[EncoderLayer]:
     return [layer for layer in found if isinstance(layer, EncoderLayer)]
 
 
-def elastic_sizes(sizes: list[LayerSize]) -> Sizes:
-    """What the blocks of :func:`make_elastic` are set to."""
+def elastic_sizes(sizes: list[LayerSize], hidden: Mapping[str, int]) -> Sizes:
+    """What the blocks of :func:`make_elastic` are set to.
+
+    Args:
+        sizes: Of the layers.
+        hidden: ``{"hidden": ...}``, or nothing for all features between the blocks.
+    """
     found: dict[str, dict[str, int]] = {}
     for i, size in enumerate(sizes):
-        found[f"encoder.layers.{i}.attention"] = {"heads": size.heads}
-        found[f"encoder.layers.{i}.feed_forward"] = {"width": size.width}
+        found[f"encoder.layers.{i}.attention"] = {"heads": size.heads, **hidden}
+        found[f"encoder.layers.{i}.feed_forward"] = {"width": size.width, **hidden}
     return found
 
 

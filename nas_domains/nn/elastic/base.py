@@ -90,6 +90,18 @@ def filled(layer: nn.Module, tensors: Mapping[str, Tensor | None]) -> nn.Module:
     return layer
 
 
+def first_of(whole: nn.Module, layer: nn.Module) -> nn.Module:
+    """A layer made on torch's device "meta" with the first entries of a larger one's tensors."""
+    theirs = whole.state_dict()
+    return filled(
+        layer,
+        {
+            name: theirs[name][tuple(slice(size) for size in own.shape)].contiguous()
+            for name, own in layer.state_dict().items()
+        },
+    ).train(whole.training)
+
+
 def plain(module: nn.Module) -> nn.Module:
     """A copy of a module in which every elastic layer is the plain one of its active sizes.
 
