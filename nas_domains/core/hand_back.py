@@ -1,6 +1,6 @@
 """What domains and exports share that talk to transformers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,19 @@ def labels_of(classes: Sequence[str], outputs: int) -> dict[str, Any]:
     """
     names = list(classes) or [str(i) for i in range(outputs)]
     return {"id2label": dict(enumerate(names)), "label2id": {n: i for i, n in enumerate(names)}}
+
+
+def in_order(config: Mapping[str, Any]) -> bool:
+    """Whether the classes of a configuration are in the order that tasks have, or have no names.
+
+    Args:
+        config: With ``id2label``, as transformers has it in memory.
+    """
+    names = [str(name) for _, name in sorted((config.get("id2label") or {}).items())]
+    if all(name == f"LABEL_{i}" for i, name in enumerate(names)):
+        return True
+    numbers = all(name.isdecimal() for name in names)
+    return names == sorted(names, key=int if numbers else str)
 
 
 class quiet_transformers:  # noqa: N801 - used as a context

@@ -116,6 +116,18 @@ class Recipe:
                 )
 
 
+TUNING = Recipe(
+    batch_size=16,
+    lr=1e-4,
+    weight_decay=0.01,
+    grad_clip=1.0,
+    epochs=5,
+    optimizer="adamw",
+    schedule="linear",
+)
+"""Of fine-tuning a pretrained encoder."""
+
+
 @dataclass(frozen=True)
 class Task:
     """Data splits + loss + metrics + training recipe of one problem of a domain.

@@ -129,14 +129,19 @@ def _arrays(source: str, preprocess: Mapping[str, Any]) -> tuple[list[str], Arra
                 "network was trained on uint8, uint16 or values from 0 to 1."
             )
         scale = known
-    images = _with_channels(where, images, int(preprocess["channels"]))
+    images = with_channels(where, images, int(preprocess["channels"]))
     height, width = preprocess["size"]
-    images = _resized(images, (int(height), int(width)))
+    images = resized(images, (int(height), int(width)))
     labels = np.zeros(len(images), np.int64)
     return [f"{name}[{i}]" for i in range(len(images))], ArrayImages(images, labels, scale)
 
 
-def _with_channels(where: str, images: npt.NDArray[Any], channels: int) -> npt.NDArray[Any]:
+def with_channels(where: str, images: npt.NDArray[Any], channels: int) -> npt.NDArray[Any]:
+    """Images [N, H, W, C] as grey or RGB.
+
+    Raises:
+        UsageError: They have other channels, and another number than asked for.
+    """
     stored = images.shape[3]
     if stored == channels:
         return images
@@ -147,7 +152,8 @@ def _with_channels(where: str, images: npt.NDArray[Any], channels: int) -> npt.N
     raise UsageError(f"{where} has {stored} channels, but the network was trained on {channels}.")
 
 
-def _resized(images: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+def resized(images: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+    """Images [N, H, W, C] at another size, bilinear; as they are where they have it."""
     if images.shape[1:3] == size:
         return images
     x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32))

@@ -14,7 +14,7 @@ from ..core.errors import UsageError
 from ..core.hand_back import HandBack, quiet_transformers
 from ..core.registry import actions
 
-DOMAINS = "text", "speech"
+DOMAINS = "text", "speech", "vision"
 
 
 def save_folder(

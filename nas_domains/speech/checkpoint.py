@@ -1,6 +1,5 @@
 """A pretrained encoder of recordings in a local folder of transformers: its form and weights."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..core.errors import UsageError
+from ..core.hand_back import in_order
+from ..core.patch_weights import read_json
 from ..nn.encoder import ACTIVATIONS, EncoderSpec, LayerSize
-from .classifier import PATCHES, SpeechClassifier, in_order, speech_classifier
+from .classifier import PATCHES, SpeechClassifier, speech_classifier
 from .patch_checkpoint import PatchCheckpoint, open_patch_checkpoint
 from .waves import FRONT
 
@@ -149,7 +150,7 @@ def open_speech_checkpoint(path: object) -> WaveCheckpoint | PatchCheckpoint:
         UsageError: No such folder, or an encoder that is not known here.
     """
     place = os.path.abspath(str(path))
-    config = _read(Path(place) / "config.json")
+    config = read_json(Path(place) / "config.json")
     if config is None:
         raise UsageError(
             f"{str(path)!r} holds no config.json: give the folder of a checkpoint that "
@@ -165,7 +166,7 @@ def open_speech_checkpoint(path: object) -> WaveCheckpoint | PatchCheckpoint:
 
     try:
         whole = AutoConfig.for_model(**config).to_dict()
-        heard = _read(Path(place) / "preprocessor_config.json") or {}
+        heard = read_json(Path(place) / "preprocessor_config.json") or {}
         if family == PATCHES:
             patches = open_patch_checkpoint(place, whole, heard)
             _check(str(path), whole, patches.spec)
@@ -181,18 +182,6 @@ def open_speech_checkpoint(path: object) -> WaveCheckpoint | PatchCheckpoint:
     _check(str(path), whole, spec)
     rate, normalised = heard.get("sampling_rate", RATE), heard.get("do_normalize", True)
     return WaveCheckpoint(place, spec, whole, int(rate), bool(normalised))
-
-
-def _read(file: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError):
-        content = None
-    if not isinstance(content, dict):
-        raise UsageError(f"{str(file)!r} is damaged: restore it from a copy.")
-    return content
 
 
 def _spec(config: Mapping[str, Any]) -> EncoderSpec:

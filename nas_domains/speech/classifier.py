@@ -6,24 +6,11 @@ from typing import Any
 from torch import Tensor
 
 from ..nn.encoder import EncoderClassifier, EncoderSpec, LayerSize, draw_weights
-from .patches import PatchEncoder, PatchHead
+from .patches import PatchHead, SpectrumEncoder
 from .waves import WaveEncoder, WaveHead
 
 PATCHES = "audio-spectrogram-transformer"
 """``model_type`` of what takes spectrograms; others take samples."""
-
-
-def in_order(config: Mapping[str, Any]) -> bool:
-    """Whether the classes of a configuration are in the order that tasks have, or have no names.
-
-    Args:
-        config: With ``id2label``, as transformers has it in memory.
-    """
-    names = [str(name) for _, name in sorted((config.get("id2label") or {}).items())]
-    if all(name == f"LABEL_{i}" for i, name in enumerate(names)):
-        return True
-    numbers = all(name.isdecimal() for name in names)
-    return names == sorted(names, key=int if numbers else str)
 
 
 class SpeechClassifier(EncoderClassifier):
@@ -34,10 +21,10 @@ class SpeechClassifier(EncoderClassifier):
         head: Of both -> [B, outputs].
     """
 
-    encoder: WaveEncoder | PatchEncoder
+    encoder: WaveEncoder | SpectrumEncoder
     head: WaveHead | PatchHead
 
-    def __init__(self, encoder: WaveEncoder | PatchEncoder, head: WaveHead | PatchHead) -> None:
+    def __init__(self, encoder: WaveEncoder | SpectrumEncoder, head: WaveHead | PatchHead) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
 
@@ -49,9 +36,9 @@ class SpeechClassifier(EncoderClassifier):
 
 def encoder_of(
     spec: EncoderSpec, config: Mapping[str, Any], sizes: Sequence[LayerSize]
-) -> WaveEncoder | PatchEncoder:
+) -> WaveEncoder | SpectrumEncoder:
     """The plain encoder of a configuration of transformers, with layers of these sizes."""
-    kind = PatchEncoder if config["model_type"] == PATCHES else WaveEncoder
+    kind = SpectrumEncoder if config["model_type"] == PATCHES else WaveEncoder
     return kind(spec, config, sizes)
 
 

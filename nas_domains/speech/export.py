@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..core.hand_back import HandBack, labels_of
 from ..core.seeds import generator
@@ -14,8 +14,8 @@ from ..nn.elastic.attention import sizes_of
 from ..nn.encoder import LayerSize
 from .checkpoint import WaveCheckpoint, open_speech_checkpoint
 from .classifier import SpeechClassifier
-from .patch_checkpoint import POSITIONS, PatchCheckpoint, their_name
-from .patches import PatchEncoder
+from .patch_checkpoint import NAMES, PatchCheckpoint
+from .patches import SpectrumEncoder
 from .waves import WaveEncoder
 
 
@@ -87,7 +87,7 @@ def plain_model(
     from transformers import ASTConfig, ASTForAudioClassification
 
     encoder, spec = network.encoder, checkpoint.spec
-    assert isinstance(encoder, PatchEncoder)
+    assert isinstance(encoder, SpectrumEncoder)
     sizes = sizes_of(encoder.layers)
     kept = [i for i, size in enumerate(sizes) if size != LayerSize(0, 0)]
     forms = {sizes[i] for i in kept}
@@ -101,26 +101,9 @@ def plain_model(
     labels = "id2label", "label2id", "problem_type"
     rest = {k: v for k, v in checkpoint.config.items() if k not in labels}
     made = ASTForAudioClassification(ASTConfig(**{**rest, **own}, **labels_of(classes, outputs)))
-    made.load_state_dict(_their_state(network, encoder, kept, shape))
+    positions = encoder.positions_of(encoder.grid.bands, encoder.grid.steps(shape[2]))
+    made.load_state_dict(NAMES.theirs(network, kept, positions))
     return made.eval()
-
-
-def _their_state(
-    network: SpeechClassifier, encoder: PatchEncoder, kept: list[int], shape: tuple[int, ...]
-) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
-    for name, weight in network.state_dict().items():
-        ours = name
-        if name.startswith("encoder.layers."):
-            number, _, rest = name.removeprefix("encoder.layers.").partition(".")
-            ours = f"encoder.layers.{kept.index(int(number))}.{rest}"
-        found[their_name(ours)] = weight.clone()
-    del found[""]
-    found["embeddings.cls_token"] = encoder.tokens[:, :1].detach().clone()
-    found["embeddings.distillation_token"] = encoder.tokens[:, 1:].detach().clone()
-    found[POSITIONS] = encoder.positions_of(encoder.grid.steps(shape[2])).detach().clone()
-    prefix = "audio_spectrogram_transformer."
-    return {n if n.startswith("classifier.") else prefix + n: w for n, w in found.items()}
 
 
 @torch.no_grad()

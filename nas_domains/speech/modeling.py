@@ -19,7 +19,7 @@ from ..core.hand_back import labels_of
 from ..nn.elastic.attention import sizes_of
 from ..nn.encoder import EncoderSpec, LayerSize
 from .classifier import PATCHES, SpeechClassifier, encoder_of, head_of
-from .patches import PatchEncoder
+from .patches import SpectrumEncoder
 from .waves import WaveEncoder
 
 _TINY = {
@@ -63,7 +63,7 @@ class NasWaveConfig(PreTrainedConfig):  # type: ignore[misc]
         self.layer_heads, self.layer_widths = list(layer_heads), list(layer_widths)
         super().__init__(**kwargs)
 
-    def encoder(self) -> WaveEncoder | PatchEncoder:
+    def encoder(self) -> WaveEncoder | SpectrumEncoder:
         """A plain encoder of this form, with fresh weights."""
         pairs = zip(self.layer_heads, self.layer_widths, strict=True)
         sizes = [LayerSize(heads, width) for heads, width in pairs]

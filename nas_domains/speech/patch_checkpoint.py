@@ -3,17 +3,17 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..core.errors import UsageError
-from ..core.hand_back import quiet_transformers
+from ..core.hand_back import in_order
+from ..core.patch_weights import PatchNames
 from ..data.fbank import Heard
 from ..nn.encoder import EncoderSpec, LayerSize
-from .classifier import PATCHES, SpeechClassifier, in_order, speech_classifier
+from .classifier import PATCHES, SpeechClassifier, speech_classifier
 from .patches import TOKENS, PatchGrid
 
 RATE = 16_000
@@ -22,27 +22,10 @@ RATE = 16_000
 MEAN, STD = -4.2677393, 4.5689974
 """Of their feature extractor, where nothing else is said."""
 
-MODULES = {
-    "encoder.patches": "embeddings.patch_embeddings.projection",
-    "encoder.norm": "layernorm",
-    "head.norm": "classifier.layernorm",
-    "head.classifier": "classifier.dense",
-}
-LAYER = {
-    "attention.query": "attention.q_proj",
-    "attention.key": "attention.k_proj",
-    "attention.value": "attention.v_proj",
-    "attention.out": "attention.o_proj",
-    "attention.norm": "layernorm_before",
-    "feed_forward.inner": "mlp.fc1",
-    "feed_forward.outer": "mlp.fc2",
-    "feed_forward.norm": "layernorm_after",
-}
-"""Our module -> theirs; of a layer within it."""
-
-POSITIONS = "embeddings.position_embeddings"
-_TOKENS = "embeddings.cls_token", "embeddings.distillation_token"
-_PREFIX = "audio_spectrogram_transformer."
+NAMES = PatchNames(
+    {"head.norm": "classifier.layernorm", "head.classifier": "classifier.dense"},
+    "audio_spectrogram_transformer.",
+)
 
 
 @dataclass(frozen=True)
@@ -98,70 +81,10 @@ class PatchCheckpoint:
         Raises:
             UsageError: The weights are missing or damaged, or one has another shape.
         """
-        theirs = their_weights(self.path)
-        own = network.state_dict()
-        found: dict[str, Tensor] = {}
-        for name, value in own.items():
-            weight = theirs.get(their_name(name))
-            if name == "encoder.tokens" and all(token in theirs for token in _TOKENS):
-                weight = torch.cat([theirs[token] for token in _TOKENS], 1)
-            if name.startswith("head.classifier.") and not in_order(self.config):
-                weight = None
-            if weight is not None and weight.shape == value.shape:
-                found[name] = weight.float()
-            elif not name.startswith("head."):
-                raise UsageError(
-                    f"The weights in {self.path!r} do not fit its config.json (no {name} of shape "
-                    f"{tuple(value.shape)}): restore them from a copy."
-                )
-        network.load_state_dict(own | found)
+        from transformers import ASTForAudioClassification
 
-
-def their_name(name: str) -> str:
-    """Their name of one of our weights, without a prefix; empty for the tokens."""
-    if name == "encoder.positions":
-        return POSITIONS
-    module, _, kind = name.rpartition(".")
-    if module.startswith("encoder.layers."):
-        number, _, rest = module.removeprefix("encoder.layers.").partition(".")
-        return f"layers.{number}.{LAYER[rest]}.{kind}"
-    return f"{MODULES[module]}.{kind}" if module in MODULES else ""
-
-
-def their_weights(path: str) -> dict[str, Tensor]:
-    """The weights of a checkpoint by the names that transformers has in memory.
-
-    Its loader knows how older versions wrote them.
-
-    Raises:
-        UsageError: The weights are missing or damaged.
-    """
-    from transformers import ASTForAudioClassification
-
-    if not (Path(path) / "model.safetensors").is_file():
-        raise UsageError(
-            f"{path!r} holds no model.safetensors that can be read: save the model there by "
-            "save_pretrained."
-        )
-    try:
-        with quiet_transformers(), torch.random.fork_rng(devices=[]):
-            model, info = ASTForAudioClassification.from_pretrained(
-                path,
-                local_files_only=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-            )
-    except Exception as error:  # it raises many kinds
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise UsageError(
-            f"{path!r} holds no model.safetensors that can be read ({reason}): save the model "
-            "there by save_pretrained."
-        ) from None
-    # What was not there, or had another shape, has fresh weights, which nobody wants.
-    other = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
-    missing = {*info["missing_keys"], *other}
-    state = model.state_dict().items()
-    return {n.removeprefix(_PREFIX): w for n, w in state if n not in missing}
+        theirs = NAMES.weights(self.path, ASTForAudioClassification)
+        NAMES.fill(network, self.path, theirs, in_order(self.config))
 
 
 def open_patch_checkpoint(

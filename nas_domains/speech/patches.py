@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..nn.encoder import EncoderSpec, LayerSize, plain_layers
+from ..nn.encoder import EncoderSpec, LayerSize
+from ..nn.patch_encoder import PatchEncoder
 
 TOKENS = 2
 """Tokens before the patches: those of the class and of distillation."""
@@ -37,8 +38,8 @@ class PatchGrid:
         return (frames - self.size) // self.strides[1] + 1
 
 
-class PatchEncoder(nn.Module):
-    """Spectrograms to states.
+class SpectrumEncoder(PatchEncoder):
+    """Spectrograms [B, 1, bands, frames] to states.
 
     Shorter spectrograms than the encoder was pretrained on take the first of its positions.
 
@@ -51,34 +52,16 @@ class PatchEncoder(nn.Module):
     def __init__(
         self, spec: EncoderSpec, config: Mapping[str, Any], sizes: Sequence[LayerSize]
     ) -> None:
-        super().__init__()
-        self.spec, self.grid = spec, PatchGrid(config)
-        grid, hidden = self.grid, spec.hidden
-        self.patches = nn.Conv2d(1, hidden, grid.size, grid.strides)
-        self.tokens = nn.Parameter(torch.empty(1, TOKENS, hidden))
-        self.positions = nn.Parameter(torch.empty(1, TOKENS + grid.bands * grid.most, hidden))
-        for parameter in (self.tokens, self.positions):
-            nn.init.normal_(parameter, std=spec.std)
-        self.dropout = nn.Dropout(spec.dropout)
-        self.layers = nn.ModuleList(plain_layers(spec, sizes))
-        self.norm = nn.LayerNorm(hidden, eps=spec.eps)
+        grid = PatchGrid(config)
+        patches = nn.Conv2d(1, spec.hidden, grid.size, grid.strides)
+        super().__init__(spec, sizes, patches, TOKENS, grid.bands * grid.most)
+        self.grid = grid
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Spectrograms [B, 1, bands, frames] -> states [B, T, D], and which count, all, [B, T]."""
-        patches = self.patches(x)
-        states = patches.flatten(2).transpose(1, 2)
-        states = torch.cat([self.tokens.expand(x.shape[0], -1, -1), states], 1)
-        states = self.dropout(states + self.positions_of(patches.shape[3]))
-        keep = torch.ones(states.shape[:2], dtype=torch.bool, device=x.device)
-        for layer in self.layers:
-            states = layer(states, keep)
-        return self.norm(states), keep
-
-    def positions_of(self, steps: int) -> Tensor:
-        """The positions of so many patches beside each other, [1, T, D]."""
+    def positions_of(self, rows: int, columns: int) -> Tensor:
+        """See the base; rows are all that there are."""
         grid, hidden = self.grid, self.spec.hidden
         table = self.positions[:, TOKENS:].view(1, grid.bands, grid.most, hidden)
-        own = table[:, :, :steps].reshape(1, -1, hidden)
+        own = table[:, :, :columns].reshape(1, -1, hidden)
         return torch.cat([self.positions[:, :TOKENS], own], 1)
 
 

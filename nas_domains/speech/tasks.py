@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from ..core.errors import UsageError
 from ..core.metrics import classification_metrics
-from ..core.task import Recipe, Split, Task
+from ..core.task import TUNING, Recipe, Split, Task
 from ..data.augment import parse_augment
 from ..data.augment_speech import STEPS
 from ..data.fbank import Heard
@@ -30,16 +30,6 @@ from .patch_checkpoint import PatchCheckpoint
 _AUGMENT = "timeshift,specaugment"
 _SMALL = 1000
 FORMS = "mel", "wave", "raw"
-TUNING = Recipe(
-    batch_size=16,
-    lr=1e-4,
-    weight_decay=0.01,
-    grad_clip=1.0,
-    epochs=5,
-    optimizer="adamw",
-    schedule="linear",
-)
-"""Of fine-tuning a pretrained encoder."""
 _RATES = (1_000, 192_000)
 
 

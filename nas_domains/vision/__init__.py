@@ -1,6 +1,9 @@
 """Vision: image classification spaces, tasks and hand-made networks, by name."""
 
+from importlib import import_module as _import
+
 from ..core import registry as _registry
+from ..core.import_hook import when_imported as _when_imported
 
 for _name, _module, _summary in (
     ("darts", "spaces", "two kinds of cells, 8 candidates, 2 inputs a node (Liu et al. 2019)"),
@@ -10,6 +13,15 @@ for _name, _module, _summary in (
     _registry.spaces.register(
         _name, f"nas_domains.vision.{_module}:{_name}", _summary, domain="vision"
     )
+
+_registry.spaces.register(
+    "vision-transformer",
+    "nas_domains.vision.encoders:vision_transformer",
+    "heads and widths of the layers of a pretrained ViT or DeiT (checkpoint=FOLDER)",
+    domain="vision",
+    extra="vision",
+    needs=("transformers",),
+)
 
 for _name, _summary in (
     ("digits", "scikit-learn's 8x8 handwritten digits, bundled"),
@@ -24,4 +36,16 @@ _registry.baselines.register(
     "nas_domains.vision.baselines:baselines",
     "a ResNet-18 of quarter width",
     domain="vision",
+)
+
+_registry.actions.register(
+    "transformers-vision",
+    "nas_domains.vision.export:for_transformers",
+    "an encoder of images as a model of transformers",
+)
+
+# The last of the modules that define automatic classes.
+_when_imported(
+    "transformers.models.auto.modeling_auto",
+    lambda: _import("nas_domains.vision.modeling").register(),
 )

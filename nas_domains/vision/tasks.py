@@ -1,8 +1,9 @@
 """The tasks of vision: image classification from arrays, folders, tables, and bundled digits."""
 
+import importlib.util
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch.nn import functional
 
 from ..core.errors import UsageError
 from ..core.metrics import classification_metrics
-from ..core.task import Recipe, Split, Task
+from ..core.task import TUNING, Recipe, Split, Task
 from ..data.augment import parse_augment
 from ..data.files import parse_size, read_files
 from ..data.folders import read_folder
@@ -18,6 +19,7 @@ from ..data.images import ImageParts
 from ..data.inputs import image_preprocess, read_inputs
 from ..data.npz import divide_arrays, read_npz
 from ..data.rule import SplitRule
+from ..data.seen import Seen, as_seen
 from ..data.tables import read_table
 
 Size = tuple[int, int] | None
@@ -34,7 +36,7 @@ class ImageTask:
         reads: Whether a source is this loader's.
         read: (source, rule, seed, size) -> the splits.
         augment: The ``augment`` option where none is given.
-        sized: Whether the option ``size`` is understood.
+        sized: Whether the option ``size`` is understood without ``checkpoint``.
     """
 
     name: str
@@ -46,7 +48,7 @@ class ImageTask:
     @property
     def options(self) -> tuple[str, ...]:
         """Names of the options that :meth:`load` understands."""
-        return ("augment", "seed", *(("size",) if self.sized else ()), "split")
+        return ("augment", "checkpoint", "seed", "size", "split")
 
     def accepts(self, source: str) -> bool:
         """Whether this loader reads that path or name; cheap, and never raises."""
@@ -60,10 +62,13 @@ class ImageTask:
             **options: ``split`` (see :meth:`nas_domains.data.rule.SplitRule.parse`), ``augment``
                 ("none", or some of shift, flip, cutout), ``seed`` of the split (0), and for image
                 files ``size`` (64, or 64x48; default the median size, at most 224).
+                ``checkpoint``, the folder of a pretrained encoder, gives any images the channels,
+                the normalisation and, where no ``size`` is asked for, the size that it saw.
 
         Returns:
             A task whose x is float32 [C, H, W] and whose y is a class number. Fewer than 1,000
-            training images are trained on in batches of 32, more in batches of 64.
+            training images are trained on in batches of 32, more in batches of 64; encoders are
+            fine-tuned in batches of 16.
 
         Raises:
             UsageError: An unknown option, a bad value, or data that cannot be used.
@@ -78,8 +83,22 @@ class ImageTask:
         asked = options.get("augment")
         augment = parse_augment(self.augment if asked is None else asked)
         size = parse_size(options.get("size"))
-        parts = self.read(source, rule, _seed(options.get("seed")), size)
-        preprocess = {"loader": self.name, **image_preprocess(parts.train, parts.values)}
+        seen = seen_of(options.get("checkpoint"), size)
+        if size is not None and seen is None and not self.sized:
+            raise UsageError(
+                f"The task {self.name!r} has no option 'size' without a checkpoint: its images are "
+                "taken as stored."
+            )
+        size = size if seen is None else seen.size
+        parts = self.read(source, rule, _seed(options.get("seed")), size if self.sized else None)
+        recipe = Recipe(batch_size=32 if len(parts.train) < _SMALL else 64)
+        told: dict[str, str] = {}
+        more: dict[str, Any] = {}
+        if seen is not None:
+            parts = as_seen(parts, seen, source)
+            recipe, told = TUNING, {"checkpoint": os.path.abspath(str(options["checkpoint"]))}
+            more = {"space": f"vision-transformer:checkpoint={told['checkpoint']}"}
+        preprocess = {"loader": self.name, **image_preprocess(parts.train, parts.values), **told}
         channels, (height, width) = preprocess["channels"], preprocess["size"]
         outputs = len(parts.classes)
         return Task(
@@ -94,7 +113,8 @@ class ImageTask:
             metrics=classification_metrics(("accuracy", "auc", "f1"), outputs),
             classes=parts.classes,
             augment=augment,
-            recipe=Recipe(batch_size=32 if len(parts.train) < _SMALL else 64),
+            recipe=recipe,
+            **more,
             preprocess=preprocess,
             notes=parts.notes,
         )
@@ -102,6 +122,24 @@ class ImageTask:
     def inputs(self, source: str, preprocess: Mapping[str, Any]) -> tuple[list[str], Split]:
         """Reads unlabelled images; see :func:`nas_domains.data.inputs.read_inputs`."""
         return read_inputs(source, preprocess)
+
+
+def seen_of(folder: object, size: Size) -> Seen | None:
+    """What the checkpoint in a folder saw, in the size that is asked for; None without one.
+
+    Raises:
+        UsageError: No such checkpoint.
+    """
+    if folder is None or folder == "":
+        return None
+    if importlib.util.find_spec("transformers") is None:
+        raise UsageError(
+            "The option checkpoint needs transformers: pip install 'nas_domains[vision]'."
+        )
+    from .checkpoint import open_image_checkpoint
+
+    seen = open_image_checkpoint(folder).seen
+    return seen if size is None else replace(seen, size=size)
 
 
 def _seed(value: object) -> int:

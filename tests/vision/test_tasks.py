@@ -172,8 +172,8 @@ def test_loaders_are_found_by_source(tmp_path):
 def test_options(tmp_path):
     root = write_folder(tmp_path / "d")
     for source, options, said in [
-        ("digits", {"size": 8}, "no option 'size': known are augment, seed, split"),
-        (root, {"colour": 1}, "known are augment, seed, size, split"),
+        ("digits", {"size": 8}, "no option 'size' without a checkpoint"),
+        (root, {"colour": 1}, "known are augment, checkpoint, seed, size, split"),
         ("digits", {"augment": "rotate"}, "'rotate'"),
         ("digits", {"split": "half"}, "'half'"),
         ("digits", {"seed": -1}, "seed=-1"),
