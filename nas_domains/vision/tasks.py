@@ -86,8 +86,8 @@ class ImageTask:
         seen = seen_of(options.get("checkpoint"), size)
         if size is not None and seen is None and not self.sized:
             raise UsageError(
-                f"The task {self.name!r} has no option 'size' without a checkpoint: its images are "
-                "taken as stored."
+                f"The task {self.name!r} has no option 'size' without a checkpoint: its images "
+                "are taken as stored."
             )
         size = size if seen is None else seen.size
         parts = self.read(source, rule, _seed(options.get("seed")), size if self.sized else None)
