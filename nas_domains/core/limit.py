@@ -101,6 +101,11 @@ class Limit:
         self._most = MOST_DRAWS if self._asks else MOST_SUMS
         self._whole: LimitedDraws | None = None
 
+    @property
+    def version(self) -> int:
+        """Changes when what is allowed may; here it never does."""
+        return 0
+
     def __str__(self) -> str:
         return ", ".join(self._text(metric, band) for metric, band in self.bands.items())
 

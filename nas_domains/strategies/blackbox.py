@@ -21,6 +21,7 @@ from ..evaluation.fidelity import reduced
 from ..evaluation.score import costs
 from ..evaluation.timing import epoch_time
 from .base import Plan, Strategy
+from .foreseen import foreseen_limit
 from .pruner import EpochPruner
 from .study import Proposal, RunStudy, forget, quiet_optuna
 from .trials import TrainEvaluator
@@ -48,6 +49,8 @@ class BlackBox(Strategy):
         sampler: Makes the sampler; its proposals keep the limit that it is given.
         goals: How many objectives without limits it can weigh.
         pruner: Makes what stops trials early, from the epochs of a whole one.
+        foresees: Whether proposals keep limits on measured costs too as far as these are
+            foreseen; see :mod:`~nas_domains.strategies.foreseen`.
     """
 
     def __init__(
@@ -57,9 +60,11 @@ class BlackBox(Strategy):
         *,
         goals: int = 99,
         pruner: type[EpochPruner] | None = None,
+        foresees: bool = True,
     ) -> None:
         super().__init__(name)
         self.sampler, self.goals, self.pruner = sampler, goals, pruner
+        self.foresees = foresees
 
     def check(self, space: SearchSpace, objectives: Sequence[Objective]) -> None:
         """See :meth:`Strategy.check`; what stops trials must be known after each epoch."""
@@ -105,6 +110,8 @@ class BlackBox(Strategy):
     def search(self, context: Context, plan: Plan) -> None:
         """See :meth:`Strategy.search`; a trial is a record."""
         limit = counted_limit(context)
+        if self.foresees:
+            limit = foreseen_limit(context, limit)
         sampler = self.make_sampler(context, limit)
         seed = derive(context.seed, SEARCH, "hyperband")
         pruner = self.pruner(plan["epochs"], seed=seed) if self.pruner else None

@@ -155,7 +155,7 @@ def dints() -> Strategy:
 
 def random() -> Strategy:
     """Random search: uniform draws, each trained for a few epochs (Li & Talwalkar 2019)."""
-    return BlackBox("random", Uniform)
+    return BlackBox("random", Uniform, foresees=False)
 
 
 def evolution() -> Strategy:

@@ -58,7 +58,7 @@ class Bayes(SpaceSampler):
         self.starts = starts
         # Both hold what the history alone decides, so that it need not be computed again.
         self._fitted: dict[tuple[object, ...], Array] = {}
-        self._allowed: dict[Architecture, bool] = {}
+        self._allowed: dict[tuple[int, Architecture], bool] = {}
 
     def propose(self, history: Sequence[Observation], rng: np.random.Generator) -> Architecture:
         """See the base: uniform draws first, then what the surrogate expects most of."""
@@ -102,9 +102,10 @@ class Bayes(SpaceSampler):
 
     def _allows(self, limit: Limit, architecture: Architecture) -> bool:
         # What has no table is counted on a network that is built, and asked for trial after trial.
-        if architecture not in self._allowed:
-            self._allowed[architecture] = limit.allows(architecture)
-        return self._allowed[architecture]
+        key = limit.version, architecture
+        if key not in self._allowed:
+            self._allowed[key] = limit.allows(architecture)
+        return self._allowed[key]
 
     def _turned(self, history: Sequence[Observation], rng: np.random.Generator) -> Array:
         """Normal scores [N, objectives] of the values, of which more than two become one."""

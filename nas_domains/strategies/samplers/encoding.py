@@ -42,17 +42,27 @@ class Encoder:
             for group in (bits, numbers / self._spread)
         ]
 
-    def __call__(self, architectures: Sequence[Architecture]) -> list[Floats]:
-        """Features [N, D] of each group."""
+    def __call__(
+        self, architectures: Sequence[Architecture], keep: bool = True
+    ) -> list[Floats]:
+        """Features [N, D] of each group.
+
+        Args:
+            architectures: N of them.
+            keep: Whether they are kept for the next time they are asked for.
+        """
         rows = []
         for architecture in architectures:
-            if architecture not in self._known:
+            row = self._known.get(architecture)
+            if row is None:
                 bits, numbers = self._features(architecture)
-                self._known[architecture] = (
+                row = (
                     bits / np.float32(self._scales[0]),
                     (numbers / self._spread / self._scales[1]).astype(np.float32),
                 )
-            rows.append(self._known[architecture])
+                if keep:
+                    self._known[architecture] = row
+            rows.append(row)
         return [np.stack(group) for group in zip(*rows, strict=True)]
 
     def _features(self, architecture: Architecture) -> tuple[Floats, Floats]:
