@@ -195,9 +195,11 @@ def markdown(study: dict[str, Any]) -> str:
     for seed, s in study["seeds"].items():
         if study.get("front"):
             lines += ["", *front_lines(s["result"]), ""]
+        tuned, searched = (s["result"][f"{k}_seconds"] / 60 for k in ("prepare", "search"))
+        rest = s["winner_seconds"] / 60 - tuned
         lines.append(
-            f"- seed {seed}: fine-tuning, search and training of the winner "
-            f"{s['winner_seconds'] / 60:.1f} minutes; plan {json.dumps(s['result']['plan'])}; "
+            f"- seed {seed}: fine-tuning {tuned:.1f} minutes; search ({searched:.1f}) and training "
+            f"of the winner, together {rest:.1f} minutes; plan {json.dumps(s['result']['plan'])}; "
             f"{json.dumps(s['result']['best']['architecture'])}"
         )
     return "\n".join(lines) + "\n"
