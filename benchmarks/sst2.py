@@ -198,8 +198,9 @@ def markdown(study: dict[str, Any]) -> str:
         tuned, searched = (s["result"][f"{k}_seconds"] / 60 for k in ("prepare", "search"))
         rest = s["winner_seconds"] / 60 - tuned
         lines.append(
-            f"- seed {seed}: fine-tuning {tuned:.1f} minutes; search ({searched:.1f}) and training "
-            f"of the winner, together {rest:.1f} minutes; plan {json.dumps(s['result']['plan'])}; "
+            f"- seed {seed}: fine-tuning {tuned:.1f} minutes; search ({searched:.1f}) and "
+            f"training of the winner, together {rest:.1f} minutes; plan "
+            f"{json.dumps(s['result']['plan'])}; "
             f"{json.dumps(s['result']['best']['architecture'])}"
         )
     return "\n".join(lines) + "\n"

@@ -8,7 +8,7 @@ Blocks work on states of fewer features than they have weights for, by the first
 of these, so that a narrower encoder is a view of a wider one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -114,8 +114,8 @@ def attend(
 ) -> Tensor:
     """Softmax self-attention of the first heads of a projection.
 
-    The weights of fewer heads than there are in the projection are views of it. This is the one
-    place where attention is computed.
+    The weights of fewer heads than there are in the projection are views of it. Attention is
+    computed here alone, save where :mod:`nas_domains.nn.elastic.attend` has a kernel for it.
 
     Args:
         x: [B, T, D].
@@ -184,8 +184,17 @@ class AttentionBlock(nn.Module):
         self.norm = Norm(spec.hidden, eps=spec.eps)
         self.dropout = nn.Dropout(spec.dropout)
 
-    def forward(self, x: Tensor, keep: Tensor, heads: int | None = None) -> Tensor:
-        """[B, T, D] -> the same, by the first heads; all where None."""
+    def forward(
+        self,
+        x: Tensor,
+        keep: Tensor,
+        heads: int | None = None,
+        attend: Callable[..., Tensor] = attend,
+    ) -> Tensor:
+        """[B, T, D] -> the same, by the first heads; all where None.
+
+        Another way to compute it may be given, of the same arguments.
+        """
         shortcut = x
         if self.spec.norm_first:
             x = self.norm(x)

@@ -68,7 +68,7 @@ def test_outputs_and_gradients_of_extracted_networks_are_those_of_the_supernet(f
                 own.copy_(torch.zeros_like(own) if shared.grad is None else shared.grad)
         found = dict(holder.extract(architecture).named_parameters())
         for name, parameter in network.named_parameters():
-            scale = parameter.grad.abs().max().clamp_min(1e-6)
+            scale = parameter.grad.abs().max().clamp_min(1e-2)  # that of key biases is zero
             assert (found[name] - parameter.grad).abs().max() < 1e-10 * scale, name
 
 

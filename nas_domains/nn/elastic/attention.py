@@ -18,6 +18,7 @@ from ..encoder import (
     LayerSize,
     Skip,
 )
+from .attend import attend_in_place
 from .base import Elastic, first_of
 from .network import Sizes
 
@@ -41,7 +42,7 @@ class ElasticAttention(Elastic):
         heads = self.active["heads"]
         if not heads:
             return x
-        out: Tensor = self.whole(x, keep, heads)
+        out: Tensor = self.whole(x, keep, heads, attend_in_place)
         return out
 
     def extract(self) -> nn.Module:
