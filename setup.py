@@ -127,7 +127,7 @@ def op_extension(build, extra):
     flags = CXX_FLAGS + OP_FLAGS + extra
     return (CUDAExtension if cuda_sources else CppExtension)(
         "nas_domains._C",
-        ["csrc/module.cpp", *sorted(glob("csrc/cpu/*.cpp")), *cuda_sources],
+        [*sorted(glob("csrc/*.cpp")), *sorted(glob("csrc/cpu/*.cpp")), *cuda_sources],
         depends=[f for f in glob("csrc/**/*.*", recursive=True) if f.endswith(("h", "inl"))],
         extra_compile_args={
             "cxx": flags,

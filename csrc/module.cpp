@@ -5,6 +5,7 @@
 
 #include "cpu/isa.h"
 #include "cpu/multiply_add.h"
+#include "direct.h"
 
 namespace {
 
@@ -44,12 +45,26 @@ PyObject* multiply_adds(PyObject*, PyObject* args) {
   return PyLong_FromLongLong(nas::multiply_adds(rounds));
 }
 
+using Fast = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t);
+
+PyCFunction fast(Fast function) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
 PyMethodDef methods[] = {
     {"isa", isa, METH_NOARGS, "Name of the instruction set the CPU kernels use."},
     {"supported_isas", supported_isas, METH_NOARGS, "Names of those this CPU can use."},
     {"set_isa", set_isa, METH_VARARGS, "Makes the CPU kernels use the named instruction set."},
     {"multiply_adds", multiply_adds, METH_VARARGS,
      "Multiplies and adds in registers, so many rounds a thread; the number of operations."},
+    {"mixed_edge_forward", fast(nas::mixed_edge_forward), METH_FASTCALL,
+     "The mixed edge on addresses."},
+    {"mixed_edge_backward", fast(nas::mixed_edge_backward), METH_FASTCALL,
+     "Its gradients on addresses."},
+    {"update_running", fast(nas::update_running_at), METH_FASTCALL,
+     "Moves running statistics on addresses."},
+    {"unchanged", fast(nas::unchanged), METH_FASTCALL,
+     "Whether dicts have these values, the same objects, and others are empty."},
     {nullptr, nullptr, 0, nullptr},
 };
 

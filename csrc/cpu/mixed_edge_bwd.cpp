@@ -1,5 +1,6 @@
 // Backward pass of nas_domains/ops/mixed_edge.py on the CPU.
 
+#include "mixed_edge/run.h"
 #include "mixed_edge/scratch.h"
 
 #define NAS_KERNEL_FILE "mixed_edge/backward.inl"
@@ -91,19 +92,19 @@ struct Needs {
   int64_t between = 0;         // stages whose gradient is kept between two passes
 };
 
-Needs make_needs(const Plan& plan, bool dx, bool dw, IntList params) {
+// params: whether the gradient of each of the params is wanted.
+Needs make_needs(const Plan& plan, bool dx, bool dw, const std::vector<bool>& params) {
   Needs needs{
       dx,
       dw,
       std::make_unique<bool[]>(plan.branches.size()),
       std::make_unique<bool[]>(plan.stages.size()),
       {}};
-  for (int64_t p : params) {
-    STD_TORCH_CHECK(p >= 0 && p < plan.params, "mixed_edge_bwd: needs_params names no weight.");
-    for (size_t i = 0; i < plan.stages.size(); ++i) {
-      const Stage& t = plan.stages[i];
-      const int64_t count = t.separable ? 2 : t.halves;
-      if (p >= t.param && p < t.param + count) needs.params[i] = true;
+  for (size_t i = 0; i < plan.stages.size(); ++i) {
+    const Stage& t = plan.stages[i];
+    const int64_t count = t.separable ? 2 : t.halves;
+    for (int64_t p = t.param; p < t.param + count; ++p) {
+      if (params[p]) needs.params[i] = true;
     }
   }
   for (size_t i = 0; i < plan.stages.size(); ++i) {
@@ -256,6 +257,47 @@ class Backward {
   LaneTable<R> scale_, bias_, centre_, gradient_;
 };
 
+}  // namespace
+
+template <class R>
+void run_backward(const Plan& plan, const BackwardRun<R>& run) {
+  // Kept like the threads' memory, up to its 8 MiB: between two passes it holds maps of the whole
+  // batch.
+  static thread_local Buffer du, shards, sums;
+  const Shape& s = plan.shape;
+  const int64_t stages = plan.stages.size();
+  std::vector<bool> wanted;
+  for (const R* p : run.dparams) wanted.push_back(p != nullptr);
+  const Needs needs = make_needs(plan, run.dx != nullptr, run.dw != nullptr, wanted);
+  const Weights<R> weights(plan, run.params, true);
+  ShardGrads<R> grads(plan, needs.params, shard_count(s), shards);
+  Args<R> a = make_args<R>(plan, weights, run.x, run.w, run.training);
+  a.g = run.g;
+  a.dx = run.dx;
+  a.z = const_cast<R*>(run.z);
+  a.du = static_cast<R*>(du.get(needs.between * s.groups * s.out_map() * sizeof(R)));
+  Backward<R> backward(plan, a, needs, run.mean, run.var, run.eps, sums);
+  backward.run(run.dw, grads);
+  grads.reduce();
+  const std::vector<int64_t> sizes = param_sizes(plan);
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    if (run.dparams[i] != nullptr) std::fill_n(run.dparams[i], sizes[i], R(0));
+  }
+  torch::stable::parallel_for(0, stages, stages_a_thread(plan), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      if (needs.params[i]) grads.unpack(i, run.dparams);
+    }
+  });
+  du.trim();
+  shards.trim();
+  sums.trim();
+}
+
+template void run_backward(const Plan& plan, const BackwardRun<float>& run);
+template void run_backward(const Plan& plan, const BackwardRun<double>& run);
+
+namespace {
+
 std::tuple<Tensor, Tensor, std::vector<Tensor>> mixed_edge_bwd_cpu(
     Tensor g, Tensor x, Tensor w, TensorList params, IntList codes, int64_t stride, Tensor mean,
     Tensor var, bool training, double eps, Tensor z, bool needs_dx, bool needs_dw,
@@ -276,7 +318,9 @@ std::tuple<Tensor, Tensor, std::vector<Tensor>> mixed_edge_bwd_cpu(
       mean.numel() == plan.norms * C && var.numel() == plan.norms * C,
       "mixed_edge needs a mean and a variance for each of its batch norms.");
   const auto own = checked_params(plan, params, x);
-  const Needs needs = make_needs(plan, needs_dx, needs_dw, needs_params);
+  for (int64_t p : needs_params) {
+    STD_TORCH_CHECK(p >= 0 && p < plan.params, "mixed_edge_bwd: needs_params names no weight.");
+  }
   x = channels_last(x, x);
   g = channels_last(g, x);
   w = contiguous(w, x.scalar_type());
@@ -289,36 +333,15 @@ std::tuple<Tensor, Tensor, std::vector<Tensor>> mixed_edge_bwd_cpu(
   Tensor dw = new_contiguous(x, {needs_dw ? K : 0});
   std::vector<Tensor> dparams;
   for (int64_t p : needs_params) dparams.push_back(new_contiguous(x, params[p].sizes()));
-  // Kept like the threads' memory, up to its 8 MiB: between two passes it holds maps of the whole
-  // batch.
-  static thread_local Buffer du, shards, sums;
   dispatch_real(x.scalar_type(), [&](auto real) {
     using R = decltype(real);
-    const Weights<R> weights(plan, own, true);
-    ShardGrads<R> grads(plan, needs.params, shard_count(s), shards);
-    Args<R> a = make_args<R>(plan, weights, x, w, training);
-    a.g = data<R>(g);
-    a.dx = needs_dx ? mutable_data<R>(dx) : nullptr;
-    a.z = const_cast<R*>(data<R>(z));
-    a.du = static_cast<R*>(du.get(needs.between * s.groups * s.out_map() * sizeof(R)));
-    Backward<R> backward(plan, a, needs, data<R>(mean), data<R>(var), eps, sums);
-    backward.run(needs_dw ? mutable_data<R>(dw) : nullptr, grads);
-    grads.reduce();
     std::vector<R*> out(plan.params, nullptr);
-    for (size_t i = 0; i < dparams.size(); ++i) {
-      R* grad = mutable_data<R>(dparams[i]);
-      std::fill(grad, grad + dparams[i].numel(), R(0));
-      out[needs_params[i]] = grad;
-    }
-    torch::stable::parallel_for(0, stages, stages_a_thread(plan), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        if (needs.params[i]) grads.unpack(i, out);
-      }
-    });
+    for (size_t i = 0; i < dparams.size(); ++i) out[needs_params[i]] = mutable_data<R>(dparams[i]);
+    run_backward<R>(
+        plan, {data<R>(g), data<R>(x), data<R>(w), pointers<R>(own), data<R>(mean), data<R>(var),
+               training, eps, data<R>(z), needs_dx ? mutable_data<R>(dx) : nullptr,
+               needs_dw ? mutable_data<R>(dw) : nullptr, out});
   });
-  du.trim();
-  shards.trim();
-  sums.trim();
   return {dx, dw, dparams};
 }
 

@@ -1,5 +1,6 @@
 // Forward pass of nas_domains/ops/mixed_edge.py on the CPU.
 
+#include "mixed_edge/run.h"
 #include "mixed_edge/scratch.h"
 
 #define NAS_KERNEL_FILE "mixed_edge/forward.inl"
@@ -41,13 +42,14 @@ void finish_norm(const Shape& s, const double* stats, R* mean, R* var) {
 
 template <class R>
 void forward(
-    const Plan& plan, const Weights<R>& weights, const Tensor& x, const Tensor& w, bool training,
-    double eps, R* mean, R* var, Tensor& y, Tensor* z, Buffer& memory) {
+    const Plan& plan, const ForwardRun<R>& run, const Weights<R>& weights, Buffer& memory) {
   const Shape& s = plan.shape;
   const int64_t C = s.channels, L = s.lanes();
-  Args<R> a = make_args<R>(plan, weights, x, w, training);
-  a.y = mutable_data<R>(y);
-  a.z = z == nullptr ? nullptr : mutable_data<R>(*z);
+  const bool training = run.training;
+  R *mean = run.mean, *var = run.var;
+  Args<R> a = make_args<R>(plan, weights, run.x, run.w, training);
+  a.y = run.y;
+  a.z = run.z;
   double* stats = static_cast<double*>(
       memory.get(training ? plan.norms * s.groups * 2 * L * sizeof(double) : 0));
   a.stats = stats;
@@ -57,7 +59,7 @@ void forward(
   a.factors = factors.full.data();
 
   const auto inverse = [&](int64_t norm, int64_t c) {
-    return 1 / std::sqrt(var[norm * C + c] + eps);
+    return 1 / std::sqrt(var[norm * C + c] + run.eps);
   };
   const auto finish = [&](bool between) {
     for (const Branch& branch : plan.branches) {
@@ -117,6 +119,21 @@ void forward(
   pass(combine);
 }
 
+}  // namespace
+
+template <class R>
+void run_forward(const Plan& plan, const ForwardRun<R>& run) {
+  static thread_local Buffer stats;
+  const Weights<R> weights(plan, run.params, false);
+  forward<R>(plan, run, weights, stats);
+  stats.trim();
+}
+
+template void run_forward(const Plan& plan, const ForwardRun<float>& run);
+template void run_forward(const Plan& plan, const ForwardRun<double>& run);
+
+namespace {
+
 std::tuple<Tensor, Tensor, Tensor, Tensor> mixed_edge_fwd_cpu(
     Tensor x, Tensor w, TensorList params, IntList codes, int64_t stride, Tensor mean, Tensor var,
     bool training, double eps, bool keep) {
@@ -141,15 +158,15 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> mixed_edge_fwd_cpu(
   Tensor z = new_contiguous(x, {holds ? stages : 0, s.groups, s.blocks, s.out_pixels(), LANES});
   Tensor batch_mean = new_contiguous(x, {training ? plan.norms : 0, C});
   Tensor batch_var = new_contiguous(x, {training ? plan.norms : 0, C});
-  static thread_local Buffer stats;
   dispatch_real(x.scalar_type(), [&](auto real) {
     using R = decltype(real);
-    const Weights<R> weights(plan, own, false);
     R* m = training ? mutable_data<R>(batch_mean) : const_cast<R*>(data<R>(mean));
     R* v = training ? mutable_data<R>(batch_var) : const_cast<R*>(data<R>(var));
-    forward<R>(plan, weights, x, w, training, eps, m, v, y, holds ? &z : nullptr, stats);
+    R* maps = holds ? mutable_data<R>(z) : nullptr;
+    run_forward<R>(
+        plan,
+        {data<R>(x), data<R>(w), pointers<R>(own), training, eps, m, v, mutable_data<R>(y), maps});
   });
-  stats.trim();
   if (!keep) {
     z = new_contiguous(x, {0, s.groups, s.blocks, s.out_pixels(), LANES});
   }

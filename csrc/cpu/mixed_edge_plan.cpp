@@ -84,20 +84,19 @@ std::vector<uint8_t> tile(int64_t width, size_t bytes) {
   return sizes;
 }
 
-Shape make_shape(const Tensor& x, int64_t stride) {
+Shape make_shape(const Input& x, int64_t stride) {
   Shape s{};
-  s.batch = x.size(0);
-  s.channels = x.size(1);
-  s.height = x.size(2);
-  s.width = x.size(3);
+  s.batch = x.batch;
+  s.channels = x.channels;
+  s.height = x.height;
+  s.width = x.width;
   s.stride = stride;
   s.out_height = (s.height + stride - 1) / stride;
   s.out_width = (s.width + stride - 1) / stride;
   s.pack = std::max<int64_t>(1, LANES / s.channels);
   s.groups = (s.batch + s.pack - 1) / s.pack;
   s.blocks = (s.channels + LANES - 1) / LANES;
-  const size_t bytes = x.scalar_type() == ScalarType::Double ? 8 : 4;
-  s.narrow = s.channels < LANES && LANES % s.channels == 0 && s.channels <= vector_lanes(bytes);
+  s.narrow = s.channels < LANES && LANES % s.channels == 0 && s.channels <= vector_lanes(x.bytes);
   // Some 32 pixels, more where a pixel is a single block and costs little or where the first cache
   // is as large as that of processors with AVX-512; all of an image that is not much larger.
   const bool roomy = active_isa() == Isa::avx512 && s.blocks <= 4;
@@ -110,8 +109,14 @@ Shape make_shape(const Tensor& x, int64_t stride) {
 }  // namespace
 
 Plan make_plan(const Tensor& x, IntList codes, int64_t stride) {
+  STD_TORCH_CHECK(x.dim() == 4, "mixed_edge needs x [B, C, H, W].");
+  const size_t bytes = x.scalar_type() == ScalarType::Double ? 8 : 4;
+  return make_plan({x.size(0), x.size(1), x.size(2), x.size(3), bytes}, codes, stride);
+}
+
+Plan make_plan(const Input& x, IntList codes, int64_t stride) {
   STD_TORCH_CHECK(
-      x.dim() == 4 && x.numel() > 0 && (stride == 1 || stride == 2),
+      std::min({x.batch, x.channels, x.height, x.width}) > 0 && (stride == 1 || stride == 2),
       "mixed_edge needs x [B, C, H, W] with no side of 0, and a stride of 1 or 2.");
   STD_TORCH_CHECK(
       static_cast<int64_t>(codes.size()) <= MAX_BRANCHES, "mixed_edge got too many branches.");
@@ -174,10 +179,9 @@ Plan make_plan(const Tensor& x, IntList codes, int64_t stride) {
     branch.norm = pool || !stages.empty() ? plan.norms - 1 : -1;
     plan.branches.push_back(branch);
   }
-  const size_t bytes = x.scalar_type() == ScalarType::Double ? 8 : 4;
-  plan.out_sizes = tile(plan.shape.out_width, bytes);
+  plan.out_sizes = tile(plan.shape.out_width, x.bytes);
   for (int64_t parity = 0; parity < stride; ++parity) {
-    plan.in_sizes[parity] = tile((plan.shape.width - parity + stride - 1) / stride, bytes);
+    plan.in_sizes[parity] = tile((plan.shape.width - parity + stride - 1) / stride, x.bytes);
   }
   return plan;
 }
@@ -193,11 +197,8 @@ Tensor channels_last(const Tensor& x, const Tensor& like) {
   return y;
 }
 
-std::vector<Tensor> checked_params(const Plan& plan, TensorList params, const Tensor& x) {
+std::vector<int64_t> param_sizes(const Plan& plan) {
   const Shape& s = plan.shape;
-  STD_TORCH_CHECK(
-      static_cast<int64_t>(params.size()) == plan.params,
-      "mixed_edge got too few or too many weights for its branches.");
   std::vector<int64_t> sizes;
   for (const Stage& t : plan.stages) {
     if (t.separable) {
@@ -210,6 +211,14 @@ std::vector<Tensor> checked_params(const Plan& plan, TensorList params, const Te
       sizes.push_back(s.channels * (s.channels / 2));
     }
   }
+  return sizes;
+}
+
+std::vector<Tensor> checked_params(const Plan& plan, TensorList params, const Tensor& x) {
+  STD_TORCH_CHECK(
+      static_cast<int64_t>(params.size()) == plan.params,
+      "mixed_edge got too few or too many weights for its branches.");
+  const std::vector<int64_t> sizes = param_sizes(plan);
   std::vector<Tensor> out;
   for (size_t i = 0; i < params.size(); ++i) {
     STD_TORCH_CHECK(params[i].numel() == sizes[i], "mixed_edge: a weight has the wrong size.");

@@ -1,5 +1,7 @@
 // CPU kernel of nas_domains/ops/running_statistics.py, which holds the formula.
 
+#include "running_statistics.h"
+
 #include "../common.h"
 
 namespace nas {
@@ -19,32 +21,25 @@ void update_running_cpu(
   var = contiguous(var, type);
   dispatch_real(type, [&](auto real) {
     using R = decltype(real);
-    const R weight = static_cast<R>(momentum);
-    const R unbiased = static_cast<R>(static_cast<double>(values) / (values - 1));
-    const auto move = [&](Tensor running, const R* batch, R factor) {
+    Running<R> run{{}, {}, {}, data<R>(mean), data<R>(var), C, momentum, values};
+    const auto begin = [&](Tensor running) {
       STD_TORCH_CHECK(
           running.scalar_type() == type && running.dim() == 1 && running.size(0) == C,
           "update_running needs running statistics of a value a channel, in the dtype of those "
           "of the batch.");
-      R* to = mutable_data<R>(running);
-      const int64_t stride = running.stride(0);
-      for (int64_t c = 0; c < C; ++c) {
-        R& here = to[c * stride];
-        const R there = batch[c] * factor;
-        // From whichever end is nearer, as torch does.
-        here = weight < R(0.5) ? here + weight * (there - here)
-                               : there - (there - here) * (1 - weight);
-      }
+      run.strides.push_back(running.stride(0));
+      return mutable_data<R>(running);
     };
     for (size_t n = 0; n < N; ++n) {
-      move(means[n], data<R>(mean) + n * C, R(1));
-      move(vars[n], data<R>(var) + n * C, unbiased);
+      run.means.push_back(begin(means[n]));
+      run.vars.push_back(begin(vars[n]));
       Tensor count = counts[n];
       STD_TORCH_CHECK(
           count.scalar_type() == ScalarType::Long && count.numel() == 1,
           "update_running counts batches in tensors of one int64.");
-      *mutable_data<int64_t>(count) += 1;
+      run.counts.push_back(mutable_data<int64_t>(count));
     }
+    move_running<R>(run);
   });
 }
 

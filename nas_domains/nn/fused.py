@@ -15,6 +15,7 @@ from ..ops.mixed_edge import mixed_edge, mixed_edge_unchecked
 from ..ops.mixed_edge_reference import NAMES
 from .candidates import FactorizedReduce, Zero
 from .normed import alike, hooks_of, is_plain, stacked_running, update_running
+from .snapshot import Snapshot
 
 __all__ = ["FusedEdge", "fuse", "has_kernels"]
 
@@ -39,6 +40,11 @@ class FusedEdge:
     norms: tuple[nn.BatchNorm2d, ...]
     hooks: tuple[dict[int, Any], ...]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies look anew at what they hold."""
+        passing = "_snapshot", "_applied"
+        return {name: value for name, value in vars(self).items() if name not in passing}
+
     @functools.cached_property
     def codes(self) -> tuple[int, ...]:
         """Places of the branches in the op's list of names."""
@@ -51,6 +57,21 @@ class FusedEdge:
         dtype, device = x.dtype, x.device
         if dtype not in _REALS or x.dim() != 4 or x.numel() == 0 or not has_kernels(device):
             return False
+        own = vars(self)
+        if torch.compiler.is_compiling():
+            return self._fits(dtype, device)
+        snapshot: Snapshot | None = own.get("_snapshot")
+        if snapshot is None or not snapshot.holds(dtype, device):
+            own["_snapshot"] = snapshot = None
+            if not self._fits(dtype, device):
+                return False
+            snapshot = Snapshot(dtype, device, self.convolutions, self.norms, self.hooks)
+            own["_snapshot"] = snapshot
+        # For the call that follows.
+        own["_applied"] = snapshot
+        return True
+
+    def _fits(self, dtype: torch.dtype, device: torch.device) -> bool:
         for weight in self._weights():
             if weight is None or weight.dtype is not dtype or weight.device != device:
                 return False
@@ -74,7 +95,9 @@ class FusedEdge:
         Returns:
             [B, C, ceil(H / stride), ceil(W / stride)], in channels-last.
         """
-        weights = self._weights()
+        compiling = torch.compiler.is_compiling()
+        known: Snapshot | None = None if compiling else vars(self).pop("_applied", None)
+        weights = self._weights() if known is None else known.weights
         norm = self.norms[0] if self.norms else None
         eps = 1e-5 if norm is None else norm.eps
         mean: Tensor | None = None
@@ -84,7 +107,7 @@ class FusedEdge:
         stride = self.stride
         values = x.shape[0] * -(-x.shape[2] // stride) * -(-x.shape[3] // stride)
         if (
-            torch.compiler.is_compiling()
+            compiling
             or values == 1
             or w.dim() != 1
             or w.shape[0] != len(self.branches)
@@ -99,7 +122,8 @@ class FusedEdge:
         else:
             y, mean, var = mixed_edge_unchecked(x, w, weights, self.codes, stride, mean, var, eps)
         if norm is not None and norm.training and norm.track_running_stats:
-            update_running(self.norms, mean, var, values)
+            running = None if known is None else known.running
+            update_running(self.norms, mean, var, values, running)
         return y
 
 

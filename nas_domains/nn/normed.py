@@ -82,7 +82,13 @@ def split(module: nn.Module) -> tuple[Callable[[Tensor], Tensor], _BatchNorm] | 
     return body, norm
 
 
-def update_running(norms: Sequence[_BatchNorm], mean: Tensor, var: Tensor, values: int) -> None:
+def update_running(
+    norms: Sequence[_BatchNorm],
+    mean: Tensor,
+    var: Tensor,
+    values: int,
+    running: Sequence[Sequence[Any]] | None = None,
+) -> None:
     """Updates running statistics as ``nn.BatchNorm`` does in training.
 
     Args:
@@ -90,15 +96,13 @@ def update_running(norms: Sequence[_BatchNorm], mean: Tensor, var: Tensor, value
         mean: Means [N, C] of the batch.
         var: Biased variances [N, C] of the batch; the running ones are unbiased.
         values: Values of each channel, over batch and space; at least 2.
+        running: Their running means, variances and numbers of batches, where these are at hand.
     """
-    means: list[Any] = []
-    vars: list[Any] = []
-    counts: list[Any] = []
-    for norm in norms:
-        own = norm._buffers
-        means.append(own["running_mean"])
-        vars.append(own["running_var"])
-        counts.append(own["num_batches_tracked"])
+    names = "running_mean", "running_var", "num_batches_tracked"
+    found: Sequence[Sequence[Any]] = running or [
+        [norm._buffers[name] for norm in norms] for name in names
+    ]
+    means, vars, counts = found
     dtype = means[0].dtype
     if mean.dtype != dtype:
         mean, var = mean.to(dtype), var.to(dtype)

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from . import mixed_edge_backward, mixed_edge_reference
 from .backend import define, resolved
+from .direct import counts_of, edge_backward, edge_forward, saved_like
 from .mixed_edge_checks import check_edge
-from .mixed_edge_reference import BRANCHES, LANES, NAMES, lane_shape
+from .mixed_edge_reference import BRANCHES
 
 __all__ = ["BRANCHES", "mixed_edge", "mixed_edge_unchecked"]
 
@@ -103,20 +104,26 @@ def mixed_edge_unchecked(
     training = mean is None
     if w.dtype != x.dtype:
         w = w.to(x.dtype)
-    if mean is None or var is None:
-        mean = var = x.new_empty((0, x.shape[1]))
-    else:
+    if mean is not None and var is not None:
         mean, var = mean.to(x.dtype), var.to(x.dtype)
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, w, *params))
-    arguments = codes, stride, mean, var, training, eps, keep
     if keep and not torch.compiler.is_compiling():
         apply: Any = _Eager.apply  # untyped in torch
-        y, batch_mean, batch_var, _ = apply(x, w, *arguments, *params)
+        y, batch_mean, batch_var, _ = apply(
+            x, w, tuple(codes), stride, mean, var, training, eps, *params
+        )
     else:
         y, batch_mean, batch_var, _ = torch.ops.nas_domains.mixed_edge_fwd(
-            x, w, params, *arguments
+            x, w, params, codes, stride, *_given(x, mean, var), training, eps, keep
         )
-    return (y, batch_mean, batch_var) if training else (y, mean, var)
+    return (y, batch_mean, batch_var) if mean is None or var is None else (y, mean, var)
+
+
+def _given(x: Tensor, mean: Tensor | None, var: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The statistics as the op takes them: nothing where it is to find them."""
+    if mean is None or var is None:
+        mean = var = x.new_empty((0, x.shape[1]))
+    return mean, var
 
 
 def output_like(x: Tensor, stride: int) -> Tensor:
@@ -128,12 +135,6 @@ def output_like(x: Tensor, stride: int) -> Tensor:
         device=x.device,
         memory_format=torch.channels_last,
     )
-
-
-def _counts(branches: Sequence[int]) -> tuple[int, int]:
-    """Returns the batch norms and the convolution stages of an edge."""
-    table = [BRANCHES[NAMES[code]] for code in branches]
-    return sum(b.norms for b in table), sum(b.stages for b in table)
 
 
 def _fwd_reference(
@@ -166,12 +167,6 @@ def _fwd_reference(
     return out, torch.cat(means), torch.cat(variances), z
 
 
-def saved_like(x: Tensor, y: Tensor, stages: int) -> Tensor:
-    """Returns an empty tensor for the maps that the backward needs."""
-    _, groups, blocks = lane_shape(y)
-    return x.new_empty((stages, groups, blocks, y.shape[2] * y.shape[3], LANES))
-
-
 def _fwd_fake(
     x: Tensor,
     w: Tensor,
@@ -184,7 +179,7 @@ def _fwd_fake(
     eps: float,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    norms, stages = _counts(branches)
+    norms, stages = counts_of(tuple(branches))
     rows = (norms if training else 0, x.shape[1])
     y = output_like(x, stride)
     return y, x.new_empty(rows), x.new_empty(rows), saved_like(x, y, stages if keep else 0)
@@ -236,18 +231,22 @@ class _Eager(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor, *rest: Any) -> Any:
-        arguments, params = rest[:7], rest[7:]
-        # Below autograd, whose own part in the op would run for nothing.
-        with torch._C._AutoDispatchBelowAutograd():
-            output = torch.ops.nas_domains.mixed_edge_fwd.default(x, w, params, *arguments)
+        (codes, stride, mean, var, training, eps), params = rest[:6], rest[6:]
+        output = edge_forward(x, w, params, codes, stride, training, eps, mean, var)
+        given = _given(x, mean, var) if output is None or not training else (None, None)
+        arguments = codes, stride, *given, training, eps, True
+        if output is None:
+            # Below autograd, whose own part in the op would run for nothing.
+            with torch._C._AutoDispatchBelowAutograd():
+                output = torch.ops.nas_domains.mixed_edge_fwd.default(x, w, params, *arguments)
         _setup_context(ctx, (x, w, params, *arguments), output)
         return output
 
     @staticmethod
     def backward(ctx: Any, g: Tensor | None, *_: Tensor) -> tuple[Any, ...]:
         needs = ctx.needs_input_grad
-        dx, dw, dparams = _gradients(ctx, g, needs[0], needs[1], needs[9:])
-        return dx, dw, *[None] * 7, *dparams
+        dx, dw, dparams = _gradients(ctx, g, needs[0], needs[1], needs[8:])
+        return dx, dw, *[None] * 6, *dparams
 
 
 def _gradients(
@@ -268,6 +267,13 @@ def _gradients(
             f"mixed_edge: the backend {now} cannot read what {ctx.made_by} kept for the backward; "
             "run both passes on one backend."
         )
+    if now == "native":
+        direct = edge_backward(
+            g, x, w, params, ctx.branches, ctx.stride, mean, var, ctx.training, ctx.eps, z,
+            needs_x, needs_w, needs_params,
+        )  # fmt: skip
+        if direct is not None:
+            return direct
     wanted = [i for i, needed in enumerate(needs_params) if needed]
     dx, dw, found = torch.ops.nas_domains.mixed_edge_bwd.default(
         g, x, w, params, ctx.branches, ctx.stride, mean, var, ctx.training, ctx.eps, z,

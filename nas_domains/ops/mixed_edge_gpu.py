@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from ..kernels import pointwise
-from .mixed_edge import output_like, saved_like
+from .direct import saved_like
+from .mixed_edge import output_like
 from .mixed_edge_reference import BRANCHES, NAMES, dense, reduction
 
 __all__ = ["Edge", "Stage", "affine", "forward"]

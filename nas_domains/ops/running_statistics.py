@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .backend import define
+from .direct import move_running
 
 __all__ = ["update_running"]
 
@@ -44,9 +45,10 @@ def update_running(
         with torch.no_grad():
             _reference(list(means), list(vars), list(counts), mean, var, momentum, values)
         return
-    torch.ops.nas_domains.update_running.default(
-        means, vars, counts, mean, var, momentum, values
-    )
+    if not move_running(means, vars, counts, mean, var, momentum, values):
+        torch.ops.nas_domains.update_running.default(
+            means, vars, counts, mean, var, momentum, values
+        )
     torch.autograd.graph.increment_version((*means, *vars, *counts))
 
 

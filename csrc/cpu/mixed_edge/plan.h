@@ -22,8 +22,20 @@ struct Plan {
   std::vector<uint8_t> out_sizes, in_sizes[2];
 };
 
-// Reads the branch codes of nas_domains/ops/mixed_edge_reference.py, for x [B, C, H, W].
+// x [B, C, H, W] of reals of so many bytes.
+struct Input {
+  int64_t batch, channels, height, width;
+  size_t bytes;
+};
+
+// Reads the branch codes of nas_domains/ops/mixed_edge_reference.py.
+Plan make_plan(const Input& x, IntList codes, int64_t stride);
+
+// The same for a tensor.
 Plan make_plan(const Tensor& x, IntList codes, int64_t stride);
+
+// Numbers in each of the weights that the branches take, in their order.
+std::vector<int64_t> param_sizes(const Plan& plan);
 
 // Lanes of a vector of `bytes`-wide reals in the instruction set in use.
 inline int64_t vector_lanes(size_t bytes) {
@@ -117,7 +129,8 @@ struct Weights {
   std::vector<std::vector<R>> depthwise, pointwise, transposed;
   std::vector<const R*> depthwise_at, pointwise_at, transposed_at;
 
-  Weights(const Plan& plan, const std::vector<Tensor>& params, bool backward) {
+  // params: where each of them begins.
+  Weights(const Plan& plan, const std::vector<const R*>& params, bool backward) {
     const size_t n = plan.stages.size();
     depthwise.resize(n);
     pointwise.resize(n);
@@ -133,11 +146,9 @@ struct Weights {
   }
 
  private:
-  void pack(const Plan& plan, const std::vector<Tensor>& params, size_t i, bool backward) {
+  void pack(const Plan& plan, const std::vector<const R*>& from, size_t i, bool backward) {
     const Shape& s = plan.shape;
     const Stage& t = plan.stages[i];
-    std::vector<const R*> from;
-    for (const Tensor& p : params) from.push_back(data<R>(p));
     depthwise[i].assign(depthwise_size(s, t), R(0));
     if (t.separable) {
       const int64_t window = t.kernel * t.kernel;
@@ -179,7 +190,7 @@ struct LaneTable {
 // Fills what both passes tell the kernels.
 template <class R>
 Args<R> make_args(
-    const Plan& plan, const Weights<R>& weights, const Tensor& x, const Tensor& w, bool training) {
+    const Plan& plan, const Weights<R>& weights, const R* x, const R* w, bool training) {
   Args<R> a{};
   a.shape = plan.shape;
   a.stages = plan.stages.data();
@@ -191,8 +202,8 @@ Args<R> make_args(
   for (int i = 0; i < 2; ++i) {
     a.in_tiling[i] = {plan.in_sizes[i].data(), static_cast<int64_t>(plan.in_sizes[i].size())};
   }
-  a.x = data<R>(x);
-  a.w = data<R>(w);
+  a.x = x;
+  a.w = w;
   a.depthwise = weights.depthwise_at.data();
   a.pointwise = weights.pointwise_at.data();
   a.transposed = weights.transposed_at.data();

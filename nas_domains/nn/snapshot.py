@@ -1,0 +1,75 @@
+"""What an edge has made sure of, so that it is not asked again while nothing has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..ops.backend import native_module
+
+_unchanged: Any = getattr(native_module(), "unchanged", None)
+
+_OF_NORMS = ("affine", "eps", "momentum", "track_running_stats", "training")
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+class Snapshot:
+    """The weights, norms and hooks of an edge as they were when they were looked at.
+
+    Objects are compared, which a compiled function does in one call: the modules of an edge lie
+    apart in memory, and to ask each of them in Python takes as long as a small edge computes.
+
+    Args:
+        dtype: Of the weights.
+        device: Of the weights.
+        convolutions: Whose weights are taken.
+        norms: Whose settings and running statistics are taken.
+        hooks: Containers that are empty.
+
+    Attributes:
+        weights: Those of the convolutions.
+        running: The running means, variances and numbers of batches of the norms.
+    """
+
+    def __init__(
+        self,
+        dtype: torch.dtype,
+        device: torch.device,
+        convolutions: Sequence[nn.Conv2d],
+        norms: Sequence[_BatchNorm],
+        hooks: Sequence[dict[int, Any]],
+    ) -> None:
+        self._dtype, self._device = dtype, device
+        rows: list[tuple[dict[str, Any], str]] = [
+            (vars(c)["_parameters"], "weight") for c in convolutions
+        ]
+        for norm in norms:
+            rows += [(vars(norm), name) for name in _OF_NORMS]
+            rows += [(norm._buffers, name) for name in _BUFFERS]
+        self._dicts = tuple(own for own, _ in rows)
+        self._keys = tuple(name for _, name in rows)
+        self._values = tuple(own[name] for own, name in rows)
+        self._hooks = tuple(hooks)
+        self.weights: list[Any] = list(self._values[: len(convolutions)])
+        self.running = tuple([norm._buffers[name] for norm in norms] for name in _BUFFERS)
+
+    def holds(self, dtype: torch.dtype, device: torch.device) -> bool:
+        """Whether all is as it was; False where nothing is compiled that can tell.
+
+        Args:
+            dtype: That the weights should have. What a weight holds may be exchanged: the first
+                tells it of all where a module was moved, and the op checks each.
+            device: Where they should be.
+        """
+        if _unchanged is None or dtype is not self._dtype or device != self._device:
+            return False
+        if self.weights:
+            first = self.weights[0]
+            if first.dtype is not dtype or first.device != device:
+                return False
+        found: bool = _unchanged(self._dicts, self._keys, self._values, self._hooks)
+        return found
