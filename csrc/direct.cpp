@@ -49,6 +49,41 @@ std::vector<T*> addresses(PyObject* tuple) {
   return found;
 }
 
+PyObject* data_ptr_name() {
+  static PyObject* const name = PyUnicode_InternFromString("data_ptr");
+  return name;
+}
+
+// Where a tensor begins.
+int64_t begin_of(PyObject* tensor) {
+  PyObject* found = PyObject_CallMethodObjArgs(tensor, data_ptr_name(), nullptr);
+  if (found == nullptr) throw PythonError();
+  const int64_t begin = PyLong_AsLongLong(found);
+  Py_DECREF(found);
+  if (begin == -1 && PyErr_Occurred() != nullptr) throw PythonError();
+  return begin;
+}
+
+// The modules of an edge lie apart, for the most part in cold memory: to wait for one object after
+// another takes longer than all that is done with them, so they are fetched together first.
+void fetch(PyObject* tuple, Py_ssize_t n) {
+  for (Py_ssize_t i = 0; i < n; ++i) __builtin_prefetch(PyTuple_GetItem(tuple, i));
+}
+
+// The same of what dicts hold: their keys and values, to which the last words of a dict point.
+void fetch_behind(PyObject* dicts, Py_ssize_t n) {
+  PyObject* before = nullptr;
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    PyObject* dict = PyTuple_GetItem(dicts, i);
+    if (dict == before || !PyDict_Check(dict)) continue;
+    before = dict;
+    const char* const* words = reinterpret_cast<const char* const*>(dict);
+    for (const int word : {4, 5}) {
+      for (int line = 0; line < 4; ++line) __builtin_prefetch(words[word] + 64 * line);
+    }
+  }
+}
+
 // Other Python threads run while it lives.
 class Released {
  public:
@@ -171,36 +206,65 @@ PyObject* update_running_at(PyObject*, PyObject* const* args, Py_ssize_t count) 
 }
 
 PyObject* unchanged(PyObject*, PyObject* const* args, Py_ssize_t count) {
-  if (count != 4) {
-    PyErr_SetString(PyExc_TypeError, "dicts, keys, values and empty dicts were expected.");
+  if (count != 6) {
+    PyErr_SetString(
+        PyExc_TypeError, "dicts, keys, values, empty dicts, tensors and addresses were expected.");
     return nullptr;
   }
-  // All lie apart, for the most part in cold memory: they are fetched together.
-  for (const int which : {0, 3}) {
-    const Py_ssize_t n = PyTuple_Size(args[which]);
-    for (Py_ssize_t i = 0; i < n; ++i) {
-      __builtin_prefetch(reinterpret_cast<const char*>(PyTuple_GetItem(args[which], i)));
-    }
+  Py_ssize_t sizes[6];
+  for (int i = 0; i < 6; ++i) {
+    sizes[i] = PyTuple_Size(args[i]);
+    if (sizes[i] < 0) return nullptr;
   }
-  const Py_ssize_t n = PyTuple_Size(args[0]), empty = PyTuple_Size(args[3]);
-  if (n < 0 || empty < 0 || PyTuple_Size(args[1]) != n || PyTuple_Size(args[2]) != n) {
-    if (PyErr_Occurred() == nullptr) {
-      PyErr_SetString(PyExc_ValueError, "each dict needs a key and a value.");
-    }
+  if (sizes[1] != sizes[0] || sizes[2] != sizes[0] || sizes[5] != sizes[4]) {
+    PyErr_SetString(
+        PyExc_ValueError, "each dict needs a key and a value, and each tensor an address.");
     return nullptr;
   }
-  for (Py_ssize_t i = 0; i < n; ++i) {
+  for (const int which : {0, 3, 4}) fetch(args[which], sizes[which]);
+  fetch_behind(args[0], sizes[0]);
+  for (Py_ssize_t i = 0; i < sizes[0]; ++i) {
     PyObject* found =
         PyDict_GetItemWithError(PyTuple_GetItem(args[0], i), PyTuple_GetItem(args[1], i));
     if (found == nullptr && PyErr_Occurred() != nullptr) return nullptr;
     if (found != PyTuple_GetItem(args[2], i)) Py_RETURN_FALSE;
   }
-  for (Py_ssize_t i = 0; i < empty; ++i) {
+  for (Py_ssize_t i = 0; i < sizes[3]; ++i) {
     const Py_ssize_t size = PyDict_Size(PyTuple_GetItem(args[3], i));
     if (size < 0) return nullptr;
     if (size > 0) Py_RETURN_FALSE;
   }
+  try {
+    for (Py_ssize_t i = 0; i < sizes[4]; ++i) {
+      if (begin_of(PyTuple_GetItem(args[4], i)) != integer(PyTuple_GetItem(args[5], i))) {
+        Py_RETURN_FALSE;
+      }
+    }
+  } catch (const PythonError&) {
+    return nullptr;
+  }
   Py_RETURN_TRUE;
+}
+
+PyObject* addresses_of(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  const Py_ssize_t n = count == 1 ? PySequence_Size(args[0]) : -1;
+  if (n < 0) {
+    if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_TypeError, "tensors were expected.");
+    return nullptr;
+  }
+  PyObject* found = PyTuple_New(n);
+  if (found == nullptr) return nullptr;
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    PyObject* tensor = PySequence_GetItem(args[0], i);
+    PyObject* begin =
+        tensor == nullptr ? nullptr : PyObject_CallMethodObjArgs(tensor, data_ptr_name(), nullptr);
+    Py_XDECREF(tensor);
+    if (begin == nullptr || PyTuple_SetItem(found, i, begin) != 0) {
+      Py_DECREF(found);
+      return nullptr;
+    }
+  }
+  return found;
 }
 
 }  // namespace nas

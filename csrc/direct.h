@@ -19,8 +19,11 @@ PyObject* mixed_edge_backward(PyObject*, PyObject* const* args, Py_ssize_t count
 // update_running moves them.
 PyObject* update_running_at(PyObject*, PyObject* const* args, Py_ssize_t count);
 
-// (dicts, keys, values, empty): whether each dict has its value under its key, the same object,
-// and nothing is in the empty ones.
+// (dicts, keys, values, empty, tensors, addresses): whether each dict has its value under its key,
+// the same object, nothing is in the empty ones, and the tensors begin at their addresses.
 PyObject* unchanged(PyObject*, PyObject* const* args, Py_ssize_t count);
+
+// (tensors): the addresses at which they begin.
+PyObject* addresses_of(PyObject*, PyObject* const* args, Py_ssize_t count);
 
 }  // namespace nas

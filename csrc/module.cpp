@@ -64,7 +64,8 @@ PyMethodDef methods[] = {
     {"update_running", fast(nas::update_running_at), METH_FASTCALL,
      "Moves running statistics on addresses."},
     {"unchanged", fast(nas::unchanged), METH_FASTCALL,
-     "Whether dicts have these values, the same objects, and others are empty."},
+     "Whether dicts have these objects, others are empty, and tensors begin at these addresses."},
+    {"addresses", fast(nas::addresses_of), METH_FASTCALL, "Where tensors begin, as a tuple."},
     {nullptr, nullptr, 0, nullptr},
 };
 

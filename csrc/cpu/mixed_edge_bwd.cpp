@@ -66,6 +66,16 @@ class ShardGrads {
         out[t.param][c * window + tap] += depthwise[at];
       });
     }
+    if (t.separable && s.pack == 1) {
+      R* to = out[t.param + 1];
+      if (to == nullptr) return;
+      for_rows(s, [&](int64_t row, int64_t other, int64_t first, int64_t count) {
+        for (int64_t lane = 0; lane < count; ++lane) {
+          to[(first + lane) * s.channels + other] += pointwise[row + lane];
+        }
+      });
+      return;
+    }
     // Where images share a block of lanes, their sums lie in different lanes of one row, and the
     // dense form also holds products of different images, which for_weights leaves out.
     for_weights(s, t, false, [&](int64_t at, int64_t o, int64_t c, int64_t tap) {

@@ -19,9 +19,7 @@ class UNetSpace(SearchSpace):
     ``levels`` is how many resolutions there are, ``start`` whether the finest is that of the
     input or half of it. Each level has a width (``level1.width``), a number of blocks in the
     encoder and a kernel; ``block`` (plain or residual), ``norm``, ``attention`` (gates in the skip
-    connections) and ``deep`` (deep supervision) hold for all levels. Where the finest level has
-    half of the resolution, ``head.kernel`` is the kernel that joins what is enlarged with the
-    input. Options ascend in cost.
+    connections) and ``deep`` (deep supervision) hold for all levels. Options ascend in cost.
 
     Networks share weights where they have one resolution and one kind of block.
     """
@@ -40,9 +38,6 @@ class UNetSpace(SearchSpace):
             Choice("norm", ("instance", "batch")),
             Choice("attention", ("no", "yes")),
             Choice("deep", ("no", "yes")),
-            # At the input's resolution this convolution is what the smallest networks spend most
-            # of their time on.
-            Choice("head.kernel", tuple(config["kernels"]), "start", ("half",)),
         ]
         for number, channels in enumerate(config["channels"][: depths[-1]], 1):
             options = sorted({max(1, round(width * channels)) for width in config["widths"]})
@@ -68,7 +63,6 @@ class UNetSpace(SearchSpace):
             residual=architecture["block"] == "residual",
             attention=architecture["attention"] == "yes",
             deep=architecture["deep"] == "yes",
-            head=int(architecture.get("head.kernel", 1)),
         )
 
     def build(
@@ -81,7 +75,7 @@ class UNetSpace(SearchSpace):
     def supernet(self, input_shape: tuple[int, ...], outputs: int) -> SharedNetwork:
         """The supernet; see :meth:`SearchSpace.supernet`."""
         self._check_input(input_shape)
-        largest = {choice.name: choice.options[-1] for choice in self.choices}
+        largest = dict(self.largest())
         # Between equal widths a residual block has no convolution beside it, so each width is
         # also tried at its second largest.
         varied = [
@@ -90,7 +84,7 @@ class UNetSpace(SearchSpace):
             if choice.name.endswith(".width") and len(choice.options) > 1
         ]
         covering = [
-            self.complete({**largest, "start": start, "block": block, **change}, None)
+            self.architecture({**largest, "start": start, "block": block, **change})
             for start in reversed(_STARTS)
             for block in reversed(_BLOCKS)
             for change in ({}, *varied)
@@ -103,7 +97,7 @@ class UNetSpace(SearchSpace):
 
     def largest(self) -> Architecture:
         """The architecture of all last options."""
-        return self.complete({c.name: c.options[-1] for c in self.choices}, None)
+        return self.architecture({c.name: c.options[-1] for c in self.choices})
 
     def smallest(self) -> Architecture:
         """The architecture of all first options."""
@@ -133,8 +127,7 @@ def unet(
         depths: How many levels there may be.
         widths: What the channels of a level may be multiplied with.
         blocks: How many blocks a level's encoder may have.
-        kernels: Kernels that a level may have, and the head, odd; an encoder's first block has 3
-            at least.
+        kernels: Kernels that a level may have, odd; an encoder's first block has 3 at least.
 
     Raises:
         UsageError: A size that is no number above 0, a number twice, an even kernel, or fewer

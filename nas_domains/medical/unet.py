@@ -45,7 +45,6 @@ class Shape:
         residual: Whether blocks are MONAI's residual units instead of plain convolutions.
         attention: Whether skip connections pass gates (Oktay et al. 2018, arXiv 1804.03999).
         deep: Whether coarser decoder levels are trained on the truth too (Lee et al. 2015).
-        head: Kernel of the last convolution, where the finest level has half the resolution.
     """
 
     levels: tuple[Level, ...]
@@ -54,7 +53,6 @@ class Shape:
     residual: bool
     attention: bool
     deep: bool
-    head: int
 
 
 class UNet(nn.Module):
@@ -93,7 +91,7 @@ class UNet(nn.Module):
         if shape.half:
             self.last_up: nn.Module = self._up(first, _FINE, strides[0])
             # The image itself brings back the detail that half the resolution lost.
-            self.head = self._conv(_FINE + c_in, outputs, shape.head)
+            self.head = self._conv(_FINE + c_in, outputs, 3)
         else:
             self.head = self._conv(first, outputs, 1)
         deep = levels[1:-1] if shape.deep else ()

@@ -120,10 +120,15 @@ class FusedEdge:
                 x, w, weights, self.branches, stride, mean=mean, var=var, eps=eps
             )
         else:
-            y, mean, var = mixed_edge_unchecked(x, w, weights, self.codes, stride, mean, var, eps)
+            lies = None if known is None else known.lies
+            y, mean, var = mixed_edge_unchecked(
+                x, w, weights, self.codes, stride, mean, var, eps, lies
+            )
         if norm is not None and norm.training and norm.track_running_stats:
-            running = None if known is None else known.running
-            update_running(self.norms, mean, var, values, running)
+            if known is None:
+                update_running(self.norms, mean, var, values)
+            else:
+                update_running(self.norms, mean, var, values, known.running, known.running_lies)
         return y
 
 

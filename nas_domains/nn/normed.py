@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..ops import norm_weighted_sum, running_statistics, weighted_sum
+from ..ops.direct import Dense
 from .candidates import NORM, FactorizedReduce
 
 __all__ = [
@@ -88,6 +89,7 @@ def update_running(
     var: Tensor,
     values: int,
     running: Sequence[Sequence[Any]] | None = None,
+    lies: Sequence[Dense] | None = None,
 ) -> None:
     """Updates running statistics as ``nn.BatchNorm`` does in training.
 
@@ -97,6 +99,7 @@ def update_running(
         var: Biased variances [N, C] of the batch; the running ones are unbiased.
         values: Values of each channel, over batch and space; at least 2.
         running: Their running means, variances and numbers of batches, where these are at hand.
+        lies: Where these lie, if that is known.
     """
     names = "running_mean", "running_var", "num_batches_tracked"
     found: Sequence[Sequence[Any]] = running or [
@@ -107,7 +110,9 @@ def update_running(
     if mean.dtype != dtype:
         mean, var = mean.to(dtype), var.to(dtype)
     momentum = cast(float, norms[0].momentum)
-    running_statistics.update_running(means, vars, counts, mean, var, momentum, values)
+    running_statistics.update_running(
+        means, vars, counts, mean, var, momentum, values, lies
+    )
 
 
 def stacked_running(norms: Sequence[_BatchNorm]) -> tuple[Tensor, Tensor]:

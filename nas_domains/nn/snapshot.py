@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..ops.backend import native_module
+from ..ops.direct import dense
 
 _unchanged: Any = getattr(native_module(), "unchanged", None)
 
@@ -33,6 +34,8 @@ class Snapshot:
     Attributes:
         weights: Those of the convolutions.
         running: The running means, variances and numbers of batches of the norms.
+        lies: Where the weights lie, None where they are not dense.
+        running_lies: The same of what is running.
     """
 
     def __init__(
@@ -55,14 +58,25 @@ class Snapshot:
         self._values = tuple(own[name] for own, name in rows)
         self._hooks = tuple(hooks)
         self.weights: list[Any] = list(self._values[: len(convolutions)])
-        self.running = tuple([norm._buffers[name] for norm in norms] for name in _BUFFERS)
+        self.running: list[list[Any]] = [[n._buffers[name] for n in norms] for name in _BUFFERS]
+        self.lies = dense(self.weights, dtype)
+        kinds = dtype, dtype, torch.int64
+        lies = [dense(row, kind) for row, kind in zip(self.running, kinds, strict=True)]
+        found = [one for one in lies if one is not None]
+        self.running_lies = found if len(found) == len(lies) else None
+        # What a tensor holds may be exchanged, so that it begins elsewhere.
+        self._tensors: tuple[Any, ...] = ()
+        self._begins: tuple[int, ...] = ()
+        if self.lies is not None:
+            self._tensors, self._begins = tuple(self.weights), self.lies.begins
+        for row, one in zip(self.running, found if self.running_lies else (), strict=False):
+            self._tensors, self._begins = (*self._tensors, *row), (*self._begins, *one.begins)
 
     def holds(self, dtype: torch.dtype, device: torch.device) -> bool:
         """Whether all is as it was; False where nothing is compiled that can tell.
 
         Args:
-            dtype: That the weights should have. What a weight holds may be exchanged: the first
-                tells it of all where a module was moved, and the op checks each.
+            dtype: That the weights should have. The first of them tells where all were moved.
             device: Where they should be.
         """
         if _unchanged is None or dtype is not self._dtype or device != self._device:
@@ -71,5 +85,7 @@ class Snapshot:
             first = self.weights[0]
             if first.dtype is not dtype or first.device != device:
                 return False
-        found: bool = _unchanged(self._dicts, self._keys, self._values, self._hooks)
+        found: bool = _unchanged(
+            self._dicts, self._keys, self._values, self._hooks, self._tensors, self._begins
+        )
         return found

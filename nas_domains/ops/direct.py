@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,72 +20,103 @@ from .backend import native_module, resolved
 from .mixed_edge_reference import BRANCHES, LANES, NAMES, lane_shape
 
 __all__ = [
+    "Dense",
     "counts_of",
+    "dense",
     "edge_backward",
     "edge_forward",
+    "lie_as",
     "move_running",
     "saved_like",
 ]
 
 _native: Any = native_module()
-_HAS = hasattr(_native, "mixed_edge_forward")
 _BYTES = {torch.float32: 4, torch.float64: 8}
 _PLAIN = frozenset((Tensor, nn.Parameter))
 _modes: Any = getattr(torch._C, "_len_torch_dispatch_stack", None)
 _profiled: Any = getattr(torch.autograd, "_profiler_enabled", None)
-_HAS = _HAS and _modes is not None and _profiled is not None
+_HAS = hasattr(_native, "addresses") and _modes is not None and _profiled is not None
 
-Problem = tuple[tuple[int, ...], tuple[int, ...], int, int, float, int, int, Any, Any]
+
+@dataclass(frozen=True)
+class Dense:
+    """Where tensors lie on the CPU, each of them plain, dense and of one dtype.
+
+    Attributes:
+        begins: Their addresses.
+        numbers: How many numbers lie at each.
+    """
+
+    begins: tuple[int, ...]
+    numbers: tuple[int, ...]
+
+
+def dense(tensors: Sequence[Tensor], dtype: torch.dtype) -> Dense | None:
+    """Where tensors lie; None where one of them is not as :class:`Dense` says, or nothing asks.
+
+    Args:
+        tensors: Any.
+        dtype: That all should have.
+    """
+    if not _HAS:
+        return None
+    for t in tensors:
+        if t.dtype is not dtype or type(t) not in _PLAIN or not t.is_cpu:
+            return None
+        if not t.is_contiguous() or t.is_neg():
+            return None
+    return Dense(_native.addresses(tensors), tuple([t.numel() for t in tensors]))
+
+
+def lie_as(tensors: Sequence[Tensor], known: Dense | None) -> bool:
+    """Whether tensors begin where others did that were dense."""
+    return known is not None and _native.addresses(tensors) == known.begins
 
 
 def edge_forward(
     x: Tensor,
     w: Tensor,
-    params: Sequence[Tensor],
+    params: Dense | None,
     codes: tuple[int, ...],
     stride: int,
-    training: bool,
-    eps: float,
     mean: Tensor | None,
     var: Tensor | None,
+    training: bool,
+    eps: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
     """What the op ``mixed_edge_fwd`` returns, with the maps that the backward needs.
 
     Args:
         x: As the op has it, like the others.
         w: As there.
-        params: As there.
+        params: Where those lie.
         codes: As there.
         stride: As there.
-        training: As there.
-        eps: As there.
         mean: As there, where it is not training.
         var: As there.
+        training: As there.
+        eps: As there.
 
     Returns:
         None where it cannot be computed here.
     """
-    problem = _problem("mixed_edge_fwd", x, w, params, codes, stride, training, eps)
-    if problem is None:
+    if params is None or not _usable("mixed_edge_fwd", x, w, codes):
         return None
-    norms, stages = counts_of(codes)
-    batch, channels, height, width = x.shape
-    rows = norms if training else 0
-    batch_mean, batch_var = x.new_empty((rows, channels)), x.new_empty((rows, channels))
+    shape, dtype = x.shape, x.dtype
+    y_shape, z_shape, norms = _shapes(shape, codes, stride)
+    rows = (norms if training else 0, shape[1])
+    batch_mean, batch_var = x.new_empty(rows), x.new_empty(rows)
     if training:
         mean, var = batch_mean, batch_var
-    if mean is None or var is None or _begins((mean, var), x.dtype, norms * channels) is None:
+    elif mean is None or var is None or not _lie((mean, var), dtype, norms * shape[1]):
         return None
-    y = torch.empty(
-        (batch, channels, -(-height // stride), -(-width // stride)),
-        dtype=x.dtype,
-        device=x.device,
-        memory_format=torch.channels_last,
-    )
-    z = saved_like(x, y, stages)
+    y = torch.empty(y_shape, dtype=dtype, device=x.device, memory_format=torch.channels_last)
+    z = x.new_empty(z_shape)
     _native.mixed_edge_forward(
-        *problem, mean.data_ptr(), var.data_ptr(), y.data_ptr(), z.data_ptr()
-    )
+        (*shape, _BYTES[dtype]), codes, stride, training, eps, x.data_ptr(), w.data_ptr(),
+        params.begins, params.numbers, mean.data_ptr(), var.data_ptr(), y.data_ptr(),
+        z.data_ptr(),
+    )  # fmt: skip
     return y, batch_mean, batch_var, z
 
 
@@ -93,6 +125,7 @@ def edge_backward(
     x: Tensor,
     w: Tensor,
     params: Sequence[Tensor],
+    lies: Dense | None,
     codes: tuple[int, ...],
     stride: int,
     mean: Tensor,
@@ -100,9 +133,7 @@ def edge_backward(
     training: bool,
     eps: float,
     z: Tensor,
-    needs_x: bool,
-    needs_w: bool,
-    needs_params: Sequence[bool],
+    needs: Sequence[bool],
 ) -> tuple[Tensor | None, Tensor | None, list[Tensor | None]] | None:
     """The gradients that the op ``mixed_edge_bwd`` returns, None for one that is not wanted.
 
@@ -111,6 +142,7 @@ def edge_backward(
         x: As there.
         w: As there.
         params: As there.
+        lies: Where those lay in the forward pass.
         codes: As there.
         stride: As there.
         mean: As there.
@@ -118,9 +150,7 @@ def edge_backward(
         training: As there.
         eps: As there.
         z: As there.
-        needs_x: Whether the gradient of x is wanted.
-        needs_w: That of w.
-        needs_params: Those of the params.
+        needs: Whether the gradients of x, of w and of each of the params are wanted.
 
     Returns:
         None where it cannot be computed here.
@@ -132,62 +162,51 @@ def edge_backward(
         or not g.is_cpu
         or g.is_neg()
         or not g.is_contiguous(memory_format=torch.channels_last)
-        or _begins((mean, var, z), dtype) is None
+        or not _usable("mixed_edge_bwd", x, w, codes)
+        or not _lie((mean, var, z), dtype)
     ):
         return None
-    problem = _problem("mixed_edge_bwd", x, w, params, codes, stride, training, eps)
-    if problem is None:
-        return None
-    dx = torch.empty_like(x, memory_format=torch.channels_last) if needs_x else None
-    dw = torch.empty_like(w) if needs_w else None
-    dparams = [
-        torch.empty_like(p) if needed else None
-        for p, needed in zip(params, needs_params, strict=True)
-    ]
+    if lies is None or not lie_as(params, lies):
+        lies = dense(params, dtype)
+        if lies is None:
+            return None
+    empty = torch.empty_like
+    dx = empty(x, memory_format=torch.channels_last) if needs[0] else None
+    dw = empty(w) if needs[1] else None
+    dparams = [empty(p) if needed else None for p, needed in zip(params, needs[2:], strict=True)]
     _native.mixed_edge_backward(
-        *problem,
-        mean.data_ptr(),
-        var.data_ptr(),
-        z.data_ptr(),
-        g.data_ptr(),
+        (*x.shape, _BYTES[dtype]), codes, stride, training, eps, x.data_ptr(), w.data_ptr(),
+        lies.begins, lies.numbers, mean.data_ptr(), var.data_ptr(), z.data_ptr(), g.data_ptr(),
         0 if dx is None else dx.data_ptr(),
         0 if dw is None else dw.data_ptr(),
         tuple([0 if d is None else d.data_ptr() for d in dparams]),
-    )
+    )  # fmt: skip
     return dx, dw, dparams
 
 
 def move_running(
-    means: Sequence[Tensor],
-    vars: Sequence[Tensor],
-    counts: Sequence[Tensor],
-    mean: Tensor,
-    var: Tensor,
-    momentum: float,
-    values: int,
+    running: Sequence[Dense] | None, mean: Tensor, var: Tensor, momentum: float, values: int
 ) -> bool:
     """Moves running statistics as ``update_running`` does; whether it could.
 
     Args:
-        means: As there, like the others.
-        vars: As there.
-        counts: As there.
-        mean: As there.
+        running: Where the running means, the variances and the numbers of batches lie.
+        mean: As there, like the others.
         var: As there.
         momentum: As there.
         values: As there.
     """
     dtype = mean.dtype
-    if not _usable("update_running", mean) or _begins((mean, var), dtype) is None:
+    if running is None or not _free("update_running", mean) or not _lie((mean, var), dtype):
         return False
-    channels = mean.shape[1]
-    first, second = _begins(means, dtype, channels), _begins(vars, dtype, channels)
-    third = _begins(counts, torch.int64, 1)
-    if first is None or second is None or third is None or mean.shape[0] != len(first):
+    means, vars, counts = running
+    norms, channels = mean.shape
+    each = (channels,) * norms
+    if not (means.numbers == vars.numbers == each and counts.numbers == (1,) * norms):
         return False
     _native.update_running(
         _BYTES[dtype], channels, values, momentum, mean.data_ptr(), var.data_ptr(),
-        first, second, third,
+        means.begins, vars.begins, counts.begins,
     )  # fmt: skip
     return True
 
@@ -205,7 +224,20 @@ def saved_like(x: Tensor, y: Tensor, stages: int) -> Tensor:
     return x.new_empty((stages, groups, blocks, y.shape[2] * y.shape[3], LANES))
 
 
-def _usable(op: str, x: Tensor) -> bool:
+@functools.lru_cache(maxsize=1024)
+def _shapes(
+    shape: tuple[int, ...], codes: tuple[int, ...], stride: int
+) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """The shapes of y and of the saved maps, and the number of norms."""
+    norms, stages = counts_of(codes)
+    batch, channels, height, width = shape
+    sizes = (batch, channels, -(-height // stride), -(-width // stride))
+    z = saved_like(torch.empty(0, device="meta"), torch.empty(sizes, device="meta"), stages)
+    return sizes, tuple(z.shape), norms
+
+
+def _free(op: str, x: Tensor) -> bool:
+    """Whether nothing watches or forbids the op on x."""
     return (
         _HAS
         and x.is_cpu
@@ -217,39 +249,21 @@ def _usable(op: str, x: Tensor) -> bool:
     )
 
 
-def _problem(
-    op: str,
-    x: Tensor,
-    w: Tensor,
-    params: Sequence[Tensor],
-    codes: tuple[int, ...],
-    stride: int,
-    training: bool,
-    eps: float,
-) -> Problem | None:
-    """What both passes are told first; None where something is not as they expect."""
-    if not _usable(op, x) or x.is_neg() or not x.is_contiguous(memory_format=torch.channels_last):
-        return None
-    dtype = x.dtype
-    begins = _begins(params, dtype)
-    if begins is None or _begins((w,), dtype, len(codes)) is None:
-        return None
-    sizes = (*x.shape, _BYTES[dtype])
-    numbers = tuple([p.numel() for p in params])
+def _usable(op: str, x: Tensor, w: Tensor, codes: tuple[int, ...]) -> bool:
+    """Whether x and w of an edge lie as they should."""
     return (
-        sizes, codes, stride, int(training), eps, x.data_ptr(), w.data_ptr(), begins, numbers
-    )  # fmt: skip
+        _free(op, x)
+        and not x.is_neg()
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and _lie((w,), x.dtype, len(codes))
+    )
 
 
-def _begins(
-    tensors: Sequence[Tensor], dtype: torch.dtype, numbers: int | None = None
-) -> tuple[int, ...] | None:
-    """Where dense tensors on the CPU begin; None where one of them is not such, or of others."""
-    found = []
+def _lie(tensors: Sequence[Tensor], dtype: torch.dtype, numbers: int | None = None) -> bool:
+    """Whether each is plain, dense, of the dtype and of so many numbers."""
     for t in tensors:
         if t.dtype is not dtype or type(t) not in _PLAIN or not t.is_cpu:
-            return None
+            return False
         if not t.is_contiguous() or t.is_neg() or (numbers is not None and t.numel() != numbers):
-            return None
-        found.append(t.data_ptr())
-    return tuple(found)
+            return False
+    return True

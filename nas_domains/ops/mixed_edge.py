@@ -21,7 +21,7 @@ from torch import Tensor
 
 from . import mixed_edge_backward, mixed_edge_reference
 from .backend import define, resolved
-from .direct import counts_of, edge_backward, edge_forward, saved_like
+from .direct import Dense, counts_of, dense, edge_backward, edge_forward, saved_like
 from .mixed_edge_checks import check_edge
 from .mixed_edge_reference import BRANCHES
 
@@ -85,6 +85,7 @@ def mixed_edge_unchecked(
     mean: Tensor | None = None,
     var: Tensor | None = None,
     eps: float = 1e-5,
+    lies: Dense | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """:func:`mixed_edge` for a caller that knows its arguments, which is asked at each step.
 
@@ -97,6 +98,7 @@ def mixed_edge_unchecked(
         mean: As there.
         var: As there.
         eps: As there.
+        lies: Where the params lie, if that is known.
 
     Returns:
         What :func:`mixed_edge` does.
@@ -109,9 +111,8 @@ def mixed_edge_unchecked(
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, w, *params))
     if keep and not torch.compiler.is_compiling():
         apply: Any = _Eager.apply  # untyped in torch
-        y, batch_mean, batch_var, _ = apply(
-            x, w, tuple(codes), stride, mean, var, training, eps, *params
-        )
+        settings = tuple(codes), stride, mean, var, training, eps
+        y, batch_mean, batch_var, _ = apply(x, w, settings, lies, *params)
     else:
         y, batch_mean, batch_var, _ = torch.ops.nas_domains.mixed_edge_fwd(
             x, w, params, codes, stride, *_given(x, mean, var), training, eps, keep
@@ -230,23 +231,25 @@ class _Eager(torch.autograd.Function):
     """The op without what torch.library does at each call for lists of tensors."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, *rest: Any) -> Any:
-        (codes, stride, mean, var, training, eps), params = rest[:6], rest[6:]
-        output = edge_forward(x, w, params, codes, stride, training, eps, mean, var)
-        given = _given(x, mean, var) if output is None or not training else (None, None)
-        arguments = codes, stride, *given, training, eps, True
+    def forward(
+        ctx: Any, x: Tensor, w: Tensor, settings: Any, lies: Dense | None, *params: Tensor
+    ) -> Any:
+        ctx.lies = lies = dense(params, x.dtype) if lies is None else lies
+        output = edge_forward(x, w, lies, *settings)
+        codes, stride, mean, var, training, eps = settings
         if output is None:
+            arguments = codes, stride, *_given(x, mean, var), training, eps, True
             # Below autograd, whose own part in the op would run for nothing.
             with torch._C._AutoDispatchBelowAutograd():
                 output = torch.ops.nas_domains.mixed_edge_fwd.default(x, w, params, *arguments)
-        _setup_context(ctx, (x, w, params, *arguments), output)
+        _setup_context(ctx, (x, w, params, *settings, True), output)
         return output
 
     @staticmethod
     def backward(ctx: Any, g: Tensor | None, *_: Tensor) -> tuple[Any, ...]:
         needs = ctx.needs_input_grad
-        dx, dw, dparams = _gradients(ctx, g, needs[0], needs[1], needs[8:])
-        return dx, dw, *[None] * 6, *dparams
+        dx, dw, dparams = _gradients(ctx, g, needs[0], needs[1], needs[4:])
+        return dx, dw, None, None, *dparams
 
 
 def _gradients(
@@ -269,8 +272,8 @@ def _gradients(
         )
     if now == "native":
         direct = edge_backward(
-            g, x, w, params, ctx.branches, ctx.stride, mean, var, ctx.training, ctx.eps, z,
-            needs_x, needs_w, needs_params,
+            g, x, w, params, getattr(ctx, "lies", None), ctx.branches, ctx.stride, mean, var,
+            ctx.training, ctx.eps, z, (needs_x, needs_w, *needs_params),
         )  # fmt: skip
         if direct is not None:
             return direct

@@ -152,26 +152,32 @@ def test_second_derivatives_are_right(calls):
 
 
 def test_running_statistics_move_alike(monkeypatch):
-    def moved():
+    def moved(here):
         g = torch.Generator().manual_seed(0)
         means, variances = ([torch.rand(5, generator=g) for _ in range(3)] for _ in range(2))
         counts = [torch.tensor(i) for i in range(3)]
         mean, var = torch.rand(3, 5, generator=g), torch.rand(3, 5, generator=g)
-        update_running(means, variances, counts, mean, var, 0.1, 7)
+        kinds = torch.float32, torch.float32, torch.int64
+        rows = zip((means, variances, counts), kinds, strict=True)
+        lies = [direct.dense(row, kind) for row, kind in rows] if here else None
+        update_running(means, variances, counts, mean, var, 0.1, 7, lies)
         return [*means, *variances, *counts]
 
-    assert direct.move_running([], [], [], torch.zeros(0, 5), torch.zeros(0, 5), 0.1, 2)
-    own = moved()
+    own = moved(True)
+    assert all(torch.equal(a, b) for a, b in zip(own, moved(False), strict=True))
+    none = [direct.Dense((), ())] * 3
+    assert direct.move_running(none, torch.zeros(0, 5), torch.zeros(0, 5), 0.1, 2)
+    assert not direct.move_running(none, torch.zeros(1, 5), torch.zeros(1, 5), 0.1, 2)
     monkeypatch.setattr(direct, "_HAS", False)
-    assert all(torch.equal(a, b) for a, b in zip(own, moved(), strict=True))
-    assert not direct.move_running([], [], [], torch.zeros(0, 5), torch.zeros(0, 5), 0.1, 2)
+    assert not direct.move_running(none, torch.zeros(0, 5), torch.zeros(0, 5), 0.1, 2)
 
 
 def test_the_compiled_functions_refuse_what_they_would_read_wrongly():
     native = backends.native_module()
-    for name in ("mixed_edge_forward", "mixed_edge_backward", "update_running", "unchanged"):
+    names = "mixed_edge_forward", "mixed_edge_backward", "update_running", "unchanged", "addresses"
+    for name in names:
         with pytest.raises(TypeError):
-            getattr(native, name)(1)
+            getattr(native, name)(1, 2)
     sizes, codes, empty = (1, 2, 3, 3, 4), (0,), ()
     good = (sizes, codes, 1, 1, 1e-5, 0, 0, empty, empty, 0, 0, 0, 0)
     for place, wrong, kind in (
@@ -194,22 +200,35 @@ def test_the_compiled_functions_refuse_what_they_would_read_wrongly():
 
 def test_unchanged_compares_objects():
     unchanged = backends.native_module().unchanged
-    value, own = [1], {}
+    value, own, t = [1], {}, torch.zeros(3)
     own["a"] = value
-    assert unchanged((own,), ("a",), (value,), ({},))
-    assert not unchanged((own,), ("a",), ([1],), ())
-    assert not unchanged((own,), ("b",), (value,), ())
-    assert not unchanged((), (), (), ({}, {1: 2}))
-    assert unchanged((), (), (), ())
+    assert unchanged((own,), ("a",), (value,), ({},), (t,), (t.data_ptr(),))
+    assert not unchanged((own,), ("a",), ([1],), (), (), ())
+    assert not unchanged((own,), ("b",), (value,), (), (), ())
+    assert not unchanged((), (), (), ({}, {1: 2}), (), ())
+    assert not unchanged((), (), (), (), (t,), (t.data_ptr() + 4,))
+    assert unchanged((), (), (), (), (), ())
     for wrong in (
-        ((own,), ("a",), (), ()),
-        ((own,), (), (value,), ()),
-        ([own], ("a",), (value,), ()),
+        ((own,), ("a",), (), (), (), ()),
+        ((own,), (), (value,), (), (), ()),
+        ([own], ("a",), (value,), (), (), ()),
+        ((), (), (), (), (t,), ()),
     ):
         with pytest.raises((ValueError, SystemError)):
             unchanged(*wrong)
-    with pytest.raises((TypeError, SystemError)):
-        unchanged((own,), ([],), (value,), ())
+    for wrong in (
+        ((own,), ([],), (value,), (), (), ()),
+        ((), (), (), (1,), (), ()),
+        ((), (), (), (), (1,), (2,)),
+        ((), (), (), (), (t,), ("x",)),
+    ):
+        with pytest.raises((TypeError, SystemError, AttributeError)):
+            unchanged(*wrong)
+    addresses = backends.native_module().addresses
+    assert addresses([t, t]) == (t.data_ptr(),) * 2 and addresses(()) == ()
+    for wrong in (3, [1]):
+        with pytest.raises((TypeError, AttributeError)):
+            addresses(wrong)
 
 
 @pytest.mark.parametrize("candidates", [DARTS, NASBENCH201])

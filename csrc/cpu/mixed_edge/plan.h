@@ -93,6 +93,20 @@ void for_window(const Shape& s, const Stage& t, const F& f) {
   }
 }
 
+// Calls f(index, other channel, first channel, count) for each row of a separable stage's
+// pointwise weights as the kernels index them, where images do not share lanes: of `count` outputs
+// from the first on for one input, or the other way round. What for_weights tells one by one,
+// without its arithmetic.
+template <class F>
+void for_rows(const Shape& s, const F& f) {
+  for (int64_t block = 0; block < s.blocks; ++block) {
+    const int64_t first = block * LANES, count = std::min<int64_t>(LANES, s.channels - first);
+    for (int64_t other = 0; other < s.channels; ++other) {
+      f((block * s.lanes() + other) * LANES, other, first, count);
+    }
+  }
+}
+
 inline int64_t pointwise_size(const Shape& s, const Stage& t) {
   return s.narrow ? t.taps * s.channels * LANES : t.taps * s.lanes() * s.lanes();
 }
@@ -158,6 +172,16 @@ struct Weights {
     }
     std::vector<R>& to = backward ? transposed[i] : pointwise[i];
     to.assign(pointwise_size(s, t), R(0));
+    if (t.separable && s.pack == 1) {
+      const R* w = from[t.param + 1];
+      const int64_t C = s.channels;
+      for_rows(s, [&](int64_t row, int64_t other, int64_t first, int64_t count) {
+        for (int64_t lane = 0; lane < count; ++lane) {
+          to[row + lane] = backward ? w[other * C + first + lane] : w[(first + lane) * C + other];
+        }
+      });
+      return;
+    }
     for_weights(s, t, backward, [&](int64_t at, int64_t out, int64_t in, int64_t tap) {
       const Place place = place_of(s, t, out, in, tap);
       if (place.tensor >= 0) to[at] = from[place.tensor][place.index];
