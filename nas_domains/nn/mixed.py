@@ -67,7 +67,8 @@ class MixedOp(nn.Module):
         self._all = tuple(range(len(candidates)))
         self._places: dict[tuple[int, ...], Tensor] = {}
         # Made for all candidates at once; for fewer when they are first asked for.
-        self._fused = {self._all: fuse(list(self.candidates.values()), stride)}
+        self._whole = fuse(list(self.candidates.values()), stride)
+        self._fused = {self._all: self._whole}
 
     def with_partial(self, partial: int) -> "MixedOp":
         """A new edge of the same kind whose channels are cut into so many shares."""
@@ -79,7 +80,7 @@ class MixedOp(nn.Module):
     @property
     def fused(self) -> FusedEdge | None:
         """The edge as one op, with all candidates; None where they do not allow it."""
-        return self._fused[self._all]
+        return self._whole
 
     def forward(self, x: Tensor, weights: Row | int) -> Tensor:
         """The weighted sum, or one candidate alone.
@@ -108,7 +109,9 @@ class MixedOp(nn.Module):
         values, active = weights if isinstance(weights, tuple) else (weights, self._all)
         if len(active) < len(self._all):
             values = values.index_select(0, self._index(active, values.device))
-        fused = self._edge(active) if self.fuses else None
+            fused = self._edge(active) if self.fuses else None
+        else:
+            fused = self._whole if self.fuses else None
         if fused is not None and fused.applies(x):
             return fused(x, values)
         modules = list(self.candidates.values())

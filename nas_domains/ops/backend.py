@@ -64,6 +64,7 @@ def _library(kind: str) -> Any:
 
 
 _ops: dict[str, _Op] = {}
+_resolved: dict[tuple[str, str], str] = {}  # of the present choice
 _base: Any = _library("FRAGMENT")
 _override: Any = None
 _choice = "auto"
@@ -143,7 +144,11 @@ def active(device: str | torch.device = "cpu") -> dict[str, str]:
 
 def resolved(name: str, device: str) -> str:
     """Returns the backend that runs one op on a device type, as ``active`` does for all."""
-    return _resolve(_ops[name], device)
+    key = name, device
+    found = _resolved.get(key)
+    if found is None:
+        found = _resolved[key] = _resolve(_ops[name], device)
+    return found
 
 
 def info() -> dict[str, Any]:
@@ -285,6 +290,7 @@ def _use(name: str, source: str) -> None:
         _override._destroy()  # brings back the kernels that it hid
         _override = None
     _choice = name
+    _resolved.clear()
     if name != "auto":
         _override = _library("IMPL")
         for op_name, op in _ops.items():

@@ -110,7 +110,9 @@ def mixed_edge_unchecked(
         mean, var = mean.to(x.dtype), var.to(x.dtype)
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, w, *params))
     if keep and not torch.compiler.is_compiling():
-        apply: Any = _Eager.apply  # untyped in torch
+        # What torch does before it, for tensors that were wrapped by transforms, is not cheap.
+        plain = lies is not None and not _transformed()
+        apply: Any = _apply if plain else _Eager.apply  # untyped in torch
         settings = tuple(codes), stride, mean, var, training, eps
         y, batch_mean, batch_var, _ = apply(x, w, settings, lies, *params)
     else:
@@ -250,6 +252,10 @@ class _Eager(torch.autograd.Function):
         needs = ctx.needs_input_grad
         dx, dw, dparams = _gradients(ctx, g, needs[0], needs[1], needs[4:])
         return dx, dw, None, None, *dparams
+
+
+_transformed: Any = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
+_apply: Any = super(torch.autograd.Function, _Eager).apply
 
 
 def _gradients(
