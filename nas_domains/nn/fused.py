@@ -54,17 +54,17 @@ class FusedEdge:
         """Whether the op gives what the candidates would, on x, and is compiled for it."""
         # Asked at each call, for the most part with cold caches: what it touches costs more than
         # what it computes.
-        dtype, device = x.dtype, x.device
-        if dtype not in _REALS or x.dim() != 4 or x.numel() == 0 or not has_kernels(device):
+        own, dtype, device = vars(self), x.dtype, x.device
+        compiling = torch.compiler.is_compiling()
+        if x.dim() != 4 or x.numel() == 0:
             return False
-        own = vars(self)
-        if torch.compiler.is_compiling():
-            return self._fits(dtype, device)
-        snapshot: Snapshot | None = own.get("_snapshot")
+        snapshot: Snapshot | None = None if compiling else own.get("_snapshot")
         if snapshot is None or not snapshot.holds(dtype, device):
-            own["_snapshot"] = snapshot = None
-            if not self._fits(dtype, device):
+            if dtype not in _REALS or not has_kernels(device) or not self._fits(dtype, device):
+                own["_snapshot"] = None
                 return False
+            if compiling:
+                return True
             snapshot = Snapshot(dtype, device, self.convolutions, self.norms, self.hooks)
             own["_snapshot"] = snapshot
         # For the call that follows.

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..ops.backend import native_module
+from ..ops.backend import choice, native_module
 from ..ops.direct import dense
 
 _unchanged: Any = getattr(native_module(), "unchanged", None)
@@ -19,7 +19,7 @@ _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 class Snapshot:
-    """The weights, norms and hooks of an edge as they were when they were looked at.
+    """The weights, norms and hooks of an edge, and the backend, as they were when looked at.
 
     Objects are compared, which a compiled function does in one call: the modules of an edge lie
     apart in memory, and to ask each of them in Python takes as long as a small edge computes.
@@ -46,7 +46,7 @@ class Snapshot:
         norms: Sequence[_BatchNorm],
         hooks: Sequence[dict[int, Any]],
     ) -> None:
-        self._dtype, self._device = dtype, device
+        self._dtype, self._device, self._choice = dtype, device, choice()
         rows: list[tuple[dict[str, Any], str]] = [
             (vars(c)["_parameters"], "weight") for c in convolutions
         ]
@@ -79,7 +79,9 @@ class Snapshot:
             dtype: That the weights should have. The first of them tells where all were moved.
             device: Where they should be.
         """
-        if _unchanged is None or dtype is not self._dtype or device != self._device:
+        if _unchanged is None or choice() != self._choice:
+            return False
+        if dtype is not self._dtype or device != self._device:
             return False
         if self.weights:
             first = self.weights[0]

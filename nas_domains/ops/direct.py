@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .backend import native_module, resolved
+from .backend import choice, native_module
 from .mixed_edge_reference import BRANCHES, LANES, NAMES, lane_shape
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
 _native: Any = native_module()
 _BYTES = {torch.float32: 4, torch.float64: 8}
 _PLAIN = frozenset((Tensor, nn.Parameter))
+_COMPILED = frozenset(("auto", "native"))
 _modes: Any = getattr(torch._C, "_len_torch_dispatch_stack", None)
 _profiled: Any = getattr(torch.autograd, "_profiler_enabled", None)
 _HAS = hasattr(_native, "addresses") and _modes is not None and _profiled is not None
@@ -100,7 +101,7 @@ def edge_forward(
     Returns:
         None where it cannot be computed here.
     """
-    if params is None or not _usable("mixed_edge_fwd", x, w, codes):
+    if params is None or not _usable(x, w, codes):
         return None
     shape, dtype = x.shape, x.dtype
     y_shape, z_shape, norms = _shapes(shape, codes, stride)
@@ -162,7 +163,7 @@ def edge_backward(
         or not g.is_cpu
         or g.is_neg()
         or not g.is_contiguous(memory_format=torch.channels_last)
-        or not _usable("mixed_edge_bwd", x, w, codes)
+        or not _usable(x, w, codes)
         or not _lie((mean, var, z), dtype)
     ):
         return None
@@ -197,7 +198,7 @@ def move_running(
         values: As there.
     """
     dtype = mean.dtype
-    if running is None or not _free("update_running", mean) or not _lie((mean, var), dtype):
+    if running is None or not _free(mean) or not _lie((mean, var), dtype):
         return False
     means, vars, counts = running
     norms, channels = mean.shape
@@ -236,8 +237,8 @@ def _shapes(
     return sizes, tuple(z.shape), norms
 
 
-def _free(op: str, x: Tensor) -> bool:
-    """Whether nothing watches or forbids the op on x."""
+def _free(x: Tensor) -> bool:
+    """Whether nothing watches or forbids what is compiled for x."""
     return (
         _HAS
         and x.is_cpu
@@ -245,14 +246,14 @@ def _free(op: str, x: Tensor) -> bool:
         and type(x) in _PLAIN
         and _modes() == 0
         and not _profiled()
-        and resolved(op, "cpu") == "native"
+        and choice() in _COMPILED
     )
 
 
-def _usable(op: str, x: Tensor, w: Tensor, codes: tuple[int, ...]) -> bool:
+def _usable(x: Tensor, w: Tensor, codes: tuple[int, ...]) -> bool:
     """Whether x and w of an edge lie as they should."""
     return (
-        _free(op, x)
+        _free(x)
         and not x.is_neg()
         and x.is_contiguous(memory_format=torch.channels_last)
         and _lie((w,), x.dtype, len(codes))

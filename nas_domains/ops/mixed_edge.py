@@ -213,11 +213,15 @@ def _bwd_fake(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.made_by = resolved("mixed_edge_fwd", inputs[0].device.type)
+    _keep(ctx, inputs, output)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     x, w, params, ctx.branches, ctx.stride, mean, var, ctx.training, ctx.eps, _ = inputs
     _, batch_mean, batch_var, z = output
     if ctx.training:
         mean, var = batch_mean, batch_var
-    ctx.made_by = resolved("mixed_edge_fwd", x.device.type)
     ctx.mark_non_differentiable(batch_mean, batch_var, z)
     # Autograd would fill a tensor of zeros for the gradient of each, which nothing reads.
     ctx.set_materialize_grads(False)
@@ -236,15 +240,18 @@ class _Eager(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, w: Tensor, settings: Any, lies: Dense | None, *params: Tensor
     ) -> Any:
-        ctx.lies = lies = dense(params, x.dtype) if lies is None else lies
+        lies = dense(params, x.dtype) if lies is None else lies
         output = edge_forward(x, w, lies, *settings)
         codes, stride, mean, var, training, eps = settings
-        if output is None:
+        if output is not None:
+            ctx.lies = lies
+        else:
+            ctx.made_by = resolved("mixed_edge_fwd", x.device.type)
             arguments = codes, stride, *_given(x, mean, var), training, eps, True
             # Below autograd, whose own part in the op would run for nothing.
             with torch._C._AutoDispatchBelowAutograd():
                 output = torch.ops.nas_domains.mixed_edge_fwd.default(x, w, params, *arguments)
-        _setup_context(ctx, (x, w, params, *settings, True), output)
+        _keep(ctx, (x, w, params, *settings, True), output)
         return output
 
     @staticmethod
@@ -270,19 +277,20 @@ def _gradients(
         return _twice_differentiable(
             g, x, w, params, ctx, mean, var, [needs_x, needs_w, *needs_params]
         )
-    now = resolved("mixed_edge_bwd", x.device.type)
-    if now != ctx.made_by and "triton" in (now, ctx.made_by):
-        raise RuntimeError(
-            f"mixed_edge: the backend {now} cannot read what {ctx.made_by} kept for the backward; "
-            "run both passes on one backend."
-        )
-    if now == "native":
+    lies = getattr(ctx, "lies", None)
+    if lies is not None:
         direct = edge_backward(
-            g, x, w, params, getattr(ctx, "lies", None), ctx.branches, ctx.stride, mean, var,
-            ctx.training, ctx.eps, z, (needs_x, needs_w, *needs_params),
+            g, x, w, params, lies, ctx.branches, ctx.stride, mean, var, ctx.training, ctx.eps, z,
+            (needs_x, needs_w, *needs_params),
         )  # fmt: skip
         if direct is not None:
             return direct
+    now, made_by = resolved("mixed_edge_bwd", x.device.type), getattr(ctx, "made_by", "native")
+    if now != made_by and "triton" in (now, made_by):
+        raise RuntimeError(
+            f"mixed_edge: the backend {now} cannot read what {made_by} kept for the backward; "
+            "run both passes on one backend."
+        )
     wanted = [i for i, needed in enumerate(needs_params) if needed]
     dx, dw, found = torch.ops.nas_domains.mixed_edge_bwd.default(
         g, x, w, params, ctx.branches, ctx.stride, mean, var, ctx.training, ctx.eps, z,
