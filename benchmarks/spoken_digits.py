@@ -140,6 +140,29 @@ def smallest(results: dict[str, dict[str, Any]]) -> str:
     )
 
 
+def by_size(results: dict[str, dict[str, Any]]) -> list[str]:
+    """The table of one run a size."""
+    lines = [
+        "| parameters at most | winner's | its accuracy where it selects | on the test | random "
+        "architecture, on the test | hand-made CNN | search, s |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, result in results.items():
+        kinds = networks(result)
+        (winner,), (random,), (cnn,) = kinds.values()
+        cells = [
+            f"{int(name.partition('/')[2]):,}",
+            f"{winner['params']:,.0f}",
+            f"{result['winner_validation']['accuracy']:.4f}",
+            f"{winner['accuracy']:.4f}",
+            f"{random['accuracy']:.4f} ({random['params']:,.0f})",
+            f"{cnn['accuracy']:.4f}",
+            f"{result['search_seconds']:.0f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
 TITLES = {
     "official": "Own split (takes 0 to 4 are the test: 200 recordings), at most 20,000 parameters",
     "smallest": "The same split, smaller and smaller",
@@ -163,6 +186,9 @@ def markdown(study: dict[str, Any]) -> str:
         if not results:
             continue
         lines += ["", f"## {title}", ""]
+        if part == "smallest":
+            lines += [*by_size(results), "", f"- {smallest(results)}"]
+            continue
         lines += ["| network | accuracy | parameters | MACs | latency, ms |"]
         lines += ["| --- | --- | --- | --- | --- |"]
         lines += ["| " + " | ".join(cells) + " |" for cells in rows_of(results)]
@@ -170,8 +196,6 @@ def markdown(study: dict[str, Any]) -> str:
         for other in ("random architectures", "hand-made CNN"):
             difference, error = gain(results, other)
             lines.append(f"- winner minus {other}, paired: {difference:+.4f} ± {error:.4f}")
-        if part == "smallest":
-            lines.append(f"- {smallest(results)}")
         for name, result in results.items():
             parts = [
                 f"{kind} {', '.join(format(m['accuracy'], '.4f') for m in metrics)}"

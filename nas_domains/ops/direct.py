@@ -111,7 +111,10 @@ def edge_forward(
         mean, var = batch_mean, batch_var
     elif mean is None or var is None or not _lie((mean, var), dtype, norms * shape[1]):
         return None
-    y = torch.empty(y_shape, dtype=dtype, device=x.device, memory_format=torch.channels_last)
+    if stride == 1:
+        y = torch.empty_like(x)
+    else:
+        y = torch.empty(y_shape, dtype=dtype, device=x.device, memory_format=torch.channels_last)
     z = x.new_empty(z_shape)
     _native.mixed_edge_forward(
         (*shape, _BYTES[dtype]), codes, stride, training, eps, x.data_ptr(), w.data_ptr(),
