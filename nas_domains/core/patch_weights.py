@@ -1,6 +1,5 @@
 """Checkpoints of transformers whose encoders are cut into patches: their names of our weights."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -152,20 +151,3 @@ class PatchNames:
             found[prefix + self.of(ours)] = weight.clone()
         found[self.prefix + POSITIONS] = positions.detach().clone()
         return found
-
-
-def read_json(file: Path) -> dict[str, Any] | None:
-    """An object in a file of JSON; None where there is no such file.
-
-    Raises:
-        UsageError: Something else is in it.
-    """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError):
-        content = None
-    if not isinstance(content, dict):
-        raise UsageError(f"{str(file)!r} is damaged: restore it from a copy.")
-    return content

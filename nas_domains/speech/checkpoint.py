@@ -11,10 +11,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..core.checkpoint_config import read_config, read_json
 from ..core.errors import UsageError
 from ..core.hand_back import in_order
-from ..core.patch_weights import read_json
-from ..nn.encoder import ACTIVATIONS, EncoderSpec, LayerSize
+from ..nn.encoder import EncoderSpec, LayerSize
+from ..nn.encoder_check import check_spec
 from .classifier import PATCHES, SpeechClassifier, speech_classifier
 from .patch_checkpoint import PatchCheckpoint, open_patch_checkpoint
 from .waves import FRONT
@@ -149,19 +150,8 @@ def open_speech_checkpoint(path: object) -> WaveCheckpoint | PatchCheckpoint:
     Raises:
         UsageError: No such folder, or an encoder that is not known here.
     """
-    place = os.path.abspath(str(path))
-    config = read_json(Path(place) / "config.json")
-    if config is None:
-        raise UsageError(
-            f"{str(path)!r} holds no config.json: give the folder of a checkpoint that "
-            "transformers wrote."
-        )
-    family = config.get("model_type")
-    if family not in FAMILIES:
-        raise UsageError(
-            f"{str(path)!r} is a {family!r} model: known are {', '.join(FAMILIES)}, name one of "
-            "these."
-        )
+    place, config = read_config(path, FAMILIES)
+    family = config["model_type"]
     from transformers import AutoConfig
 
     try:
@@ -203,13 +193,7 @@ def _spec(config: Mapping[str, Any]) -> EncoderSpec:
 
 
 def _check(path: str, config: Mapping[str, Any], spec: EncoderSpec) -> None:
-    if spec.hidden % spec.heads:
-        raise UsageError(f"The heads of {path!r} do not divide its hidden size: use another.")
-    if spec.activation not in ACTIVATIONS:
-        raise UsageError(
-            f"{path!r} has the activation {spec.activation!r}: known are "
-            f"{', '.join(ACTIVATIONS)}, use another checkpoint."
-        )
+    check_spec(path, spec)
     if config.get("add_adapter") or config.get("adapter_attn_dim"):
         raise UsageError(
             f"{path!r} has adapters, which are not known here: use another checkpoint."

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import UsageError
-from ..nn.encoder import ACTIVATIONS, EncoderSpec
+from ..nn.encoder import EncoderSpec
+from ..nn.encoder_check import check_spec
 
 _BERT = {
     "encoder.embeddings.words": "embeddings.word_embeddings",
@@ -228,18 +229,11 @@ def read_spec(place: str, config: Mapping[str, Any], special: Mapping[str, Any])
     try:
         values = FAMILIES[family].spec(config)
         spec = EncoderSpec(**values, **special, family=family)
-        fits = spec.hidden % spec.heads == 0
+        check_spec(place, spec)
     except (KeyError, TypeError) as error:
         raise UsageError(
             f"The config.json of {place!r} is damaged ({error}): restore it from a copy."
         ) from None
-    if not fits:
-        raise UsageError(f"The heads of {place!r} do not divide its hidden size: use another.")
-    if spec.activation not in ACTIVATIONS:
-        raise UsageError(
-            f"{place!r} has the activation {spec.activation!r}: known are "
-            f"{', '.join(ACTIVATIONS)}, use another checkpoint."
-        )
     if config.get("position_embedding_type", "absolute") != "absolute":
         raise UsageError(
             f"{place!r} has relative positions, which are not known here: use another checkpoint."

@@ -1,7 +1,6 @@
 """A pretrained encoder of images in a local folder of transformers: its form and weights."""
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.checkpoint_config import read_config, read_json
 from ..core.errors import UsageError
 from ..core.hand_back import in_order
-from ..core.patch_weights import PatchNames, read_json
+from ..core.patch_weights import PatchNames
 from ..data.seen import Seen
-from ..nn.encoder import ACTIVATIONS, EncoderSpec, LayerSize
+from ..nn.encoder import EncoderSpec, LayerSize
+from ..nn.encoder_check import check_spec
 from .patches import TOKENS, ImageClassifier, image_classifier, sides
 
 NAMES = {
@@ -101,19 +102,7 @@ def open_image_checkpoint(path: object) -> ImageCheckpoint:
     Raises:
         UsageError: No such folder, or an encoder that is not known here.
     """
-    place = os.path.abspath(str(path))
-    config = read_json(Path(place) / "config.json")
-    if config is None:
-        raise UsageError(
-            f"{str(path)!r} holds no config.json: give the folder of a checkpoint that "
-            "transformers wrote."
-        )
-    family = config.get("model_type")
-    if family not in TOKENS:
-        raise UsageError(
-            f"{str(path)!r} is a {family!r} model: known are {', '.join(TOKENS)}, name one of "
-            "these."
-        )
+    place, config = read_config(path, TOKENS)
     from transformers import AutoConfig
 
     try:
@@ -133,13 +122,7 @@ def open_image_checkpoint(path: object) -> ImageCheckpoint:
             f"The config.json of {str(path)!r} has no layers, no heads, or no patches that fit "
             "into its images: use another checkpoint."
         )
-    if spec.hidden % spec.heads:
-        raise UsageError(f"The heads of {str(path)!r} do not divide its hidden size: use another.")
-    if spec.activation not in ACTIVATIONS:
-        raise UsageError(
-            f"{str(path)!r} has the activation {spec.activation!r}: known are "
-            f"{', '.join(ACTIVATIONS)}, use another checkpoint."
-        )
+    check_spec(str(path), spec)
     if not whole["qkv_bias"]:
         raise UsageError(
             f"{str(path)!r} has queries without biases, which are not known here: use another "
