@@ -1,8 +1,11 @@
 #include "direct.h"
 
 #include <exception>
+#include <memory>
+#include <variant>
 #include <vector>
 
+#include "cpu/isa.h"
 #include "cpu/mixed_edge/run.h"
 #include "cpu/running_statistics.h"
 
@@ -104,105 +107,155 @@ PyObject* guarded(Py_ssize_t count, Py_ssize_t wanted, const F& f) {
     return nullptr;
   }
   try {
-    f();
+    return f();
   } catch (const PythonError&) {
     return nullptr;
   } catch (const std::exception& error) {
     PyErr_SetString(PyExc_RuntimeError, error.what());
     return nullptr;
   }
+}
+
+// What the two passes of an edge are told but once.
+template <class R>
+struct Told {
+  std::vector<const R*> params;
+  Running<R> running;  // of no norms where none tracks
+};
+
+struct DirectEdge {
+  edge::Input input;
+  std::vector<int64_t> codes;
+  int64_t stride;
+  double eps;
+  Isa isa;
+  edge::Plan plan;
+  std::variant<Told<float>, Told<double>> told;
+};
+
+constexpr const char* EDGE = "nas_domains.edge";
+
+void destroy_edge(PyObject* capsule) {
+  delete static_cast<DirectEdge*>(PyCapsule_GetPointer(capsule, EDGE));
+}
+
+edge::Plan plan_of(const DirectEdge& edge) {
+  return edge::make_plan(edge.input, IntList(edge.codes.data(), edge.codes.size()), edge.stride);
+}
+
+// Calls f(plan, told, real) for the edge in a capsule.
+template <class F>
+PyObject* with_edge(PyObject* capsule, const F& f) {
+  const auto* edge = static_cast<const DirectEdge*>(PyCapsule_GetPointer(capsule, EDGE));
+  if (edge == nullptr) throw PythonError();
+  std::visit(
+      [&](const auto& told) {
+        // A plan is made for an instruction set.
+        edge->isa == active_isa() ? f(*edge, edge->plan, told) : f(*edge, plan_of(*edge), told);
+      },
+      edge->told);
   Py_RETURN_NONE;
 }
 
-// What both passes are told first.
-struct Edge {
-  edge::Plan plan;
-  bool doubles, training;
-  double eps;
-
-  explicit Edge(PyObject* const* args) {
-    const std::vector<int64_t> x = integers(args[0]), codes = integers(args[1]);
-    STD_TORCH_CHECK(
-        x.size() == 5 && (x[4] == 4 || x[4] == 8),
-        "mixed_edge: sizes are those of x and the bytes of a real, 4 or 8.");
-    const edge::Input input{x[0], x[1], x[2], x[3], static_cast<size_t>(x[4])};
-    plan = edge::make_plan(input, IntList(codes.data(), codes.size()), integer(args[2]));
-    doubles = x[4] == 8;
-    training = integer(args[3]) != 0;
-    eps = real(args[4]);
-    STD_TORCH_CHECK(
-        integers(args[8]) == edge::param_sizes(plan), "mixed_edge: a weight has the wrong size.");
-  }
-};
-
 template <class R>
-void forward(const Edge& edge, PyObject* const* args) {
-  const edge::ForwardRun<R> run{
-      address<const R>(args[5]),
-      address<const R>(args[6]),
-      addresses<const R>(args[7]),
-      edge.training,
-      edge.eps,
-      address<R>(args[9]),
-      address<R>(args[10]),
-      address<R>(args[11]),
-      address<R>(args[12])};
-  const Released released;
-  edge::run_forward<R>(edge.plan, run);
-}
-
-template <class R>
-void backward(const Edge& edge, PyObject* const* args) {
-  const edge::BackwardRun<R> run{
-      address<const R>(args[12]),
-      address<const R>(args[5]),
-      address<const R>(args[6]),
-      addresses<const R>(args[7]),
-      address<const R>(args[9]),
-      address<const R>(args[10]),
-      edge.training,
-      edge.eps,
-      address<const R>(args[11]),
-      address<R>(args[13]),
-      address<R>(args[14]),
-      addresses<R>(args[15])};
+Told<R> told_of(const DirectEdge& edge, PyObject* const* args) {
+  Told<R> told{
+      addresses<const R>(args[5]),
+      {addresses<R>(args[7]), addresses<R>(args[8]), addresses<int64_t>(args[9]),
+       edge.input.channels, real(args[4]), edge.input.batch * edge.plan.shape.out_pixels()}};
+  const size_t norms = told.running.means.size();
   STD_TORCH_CHECK(
-      run.dparams.size() == run.params.size(), "mixed_edge: a gradient for each weight, or 0.");
-  const Released released;
-  edge::run_backward<R>(edge.plan, run);
-}
-
-template <class R>
-void running(PyObject* const* args) {
-  const std::vector<R*> means = addresses<R>(args[6]), vars = addresses<R>(args[7]);
-  const std::vector<int64_t*> counts = addresses<int64_t>(args[8]);
-  STD_TORCH_CHECK(
-      vars.size() == means.size() && counts.size() == means.size(),
-      "update_running needs a mean, a variance and a count for each batch norm.");
-  move_running<R>(
-      {means, vars, counts, address<const R>(args[4]), address<const R>(args[5]), integer(args[1]),
-       real(args[3]), integer(args[2])});
+      (norms == 0 || norms == static_cast<size_t>(edge.plan.norms)) &&
+          told.running.vars.size() == norms && told.running.counts.size() == norms,
+      "mixed_edge: a running mean, a variance and a count for each batch norm, or none.");
+  return told;
 }
 
 }  // namespace
 
-PyObject* mixed_edge_forward(PyObject*, PyObject* const* args, Py_ssize_t count) {
-  return guarded(count, 13, [&] {
-    const Edge edge(args);
-    edge.doubles ? forward<double>(edge, args) : forward<float>(edge, args);
+PyObject* direct_edge(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return guarded(count, 10, [&] {
+    const std::vector<int64_t> x = integers(args[0]);
+    STD_TORCH_CHECK(
+        x.size() == 5 && (x[4] == 4 || x[4] == 8),
+        "mixed_edge: sizes are those of x and the bytes of a real, 4 or 8.");
+    auto made = std::make_unique<DirectEdge>();
+    made->input = {x[0], x[1], x[2], x[3], static_cast<size_t>(x[4])};
+    made->codes = integers(args[1]);
+    made->stride = integer(args[2]);
+    made->eps = real(args[3]);
+    made->isa = active_isa();
+    made->plan = plan_of(*made);
+    STD_TORCH_CHECK(
+        integers(args[6]) == edge::param_sizes(made->plan) &&
+            integers(args[5]).size() == integers(args[6]).size(),
+        "mixed_edge: a weight has the wrong size.");
+    STD_TORCH_CHECK(
+        x[0] * made->plan.shape.out_pixels() > 1,
+        "mixed_edge: a channel has a single value to take statistics of.");
+    if (x[4] == 8) {
+      made->told = told_of<double>(*made, args);
+    } else {
+      made->told = told_of<float>(*made, args);
+    }
+    PyObject* capsule = PyCapsule_New(made.get(), EDGE, destroy_edge);
+    if (capsule == nullptr) throw PythonError();
+    made.release();
+    return capsule;
   });
 }
 
-PyObject* mixed_edge_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
-  return guarded(count, 16, [&] {
-    const Edge edge(args);
-    edge.doubles ? backward<double>(edge, args) : backward<float>(edge, args);
+PyObject* direct_edge_forward(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return guarded(count, 5, [&] {
+    return with_edge(
+        args[0], [&]<class R>(const DirectEdge& edge, const auto& plan, const Told<R>& told) {
+          R* z = address<R>(args[4]);
+          R* mean = z + plan.stages.size() * plan.shape.groups * plan.shape.out_map();
+          R* var = mean + plan.norms * plan.shape.channels;
+          const edge::ForwardRun<R> run{
+              address<const R>(args[1]),
+              address<const R>(args[2]),
+              told.params,
+              true,
+              edge.eps,
+              mean,
+              var,
+              address<R>(args[3]),
+              z};
+          const Released released;
+          edge::run_forward<R>(plan, run);
+          move_running<R>(told.running, mean, var);
+        });
   });
 }
 
-PyObject* update_running_at(PyObject*, PyObject* const* args, Py_ssize_t count) {
-  return guarded(
-      count, 9, [&] { integer(args[0]) == 8 ? running<double>(args) : running<float>(args); });
+PyObject* direct_edge_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return guarded(count, 8, [&] {
+    return with_edge(
+        args[0], [&]<class R>(const DirectEdge& edge, const auto& plan, const Told<R>& told) {
+          const R* z = address<const R>(args[4]);
+          const R* mean = z + plan.stages.size() * plan.shape.groups * plan.shape.out_map();
+          const R* var = mean + plan.norms * plan.shape.channels;
+          const edge::BackwardRun<R> run{
+              address<const R>(args[1]),
+              address<const R>(args[2]),
+              address<const R>(args[3]),
+              told.params,
+              mean,
+              var,
+              true,
+              edge.eps,
+              z,
+              address<R>(args[5]),
+              address<R>(args[6]),
+              addresses<R>(args[7])};
+          STD_TORCH_CHECK(
+              run.dparams.size() == run.params.size(),
+              "mixed_edge: a gradient for each weight, or 0.");
+          const Released released;
+          edge::run_backward<R>(plan, run);
+        });
+  });
 }
 
 PyObject* unchanged(PyObject*, PyObject* const* args, Py_ssize_t count) {

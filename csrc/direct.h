@@ -7,17 +7,18 @@
 
 namespace nas {
 
-// (sizes, codes, stride, training, eps, x, w, params, numbers, mean, var, y, z), where sizes are
-// those of x and the bytes of a real, params addresses, and numbers how many reals lie there.
-PyObject* mixed_edge_forward(PyObject*, PyObject* const* args, Py_ssize_t count);
+// (sizes, codes, stride, eps, momentum, params, numbers, means, vars, counts): a mixed edge in
+// training, for the functions below. Sizes are those of x and the bytes of a real; params, means,
+// vars and counts are addresses, the last three of running statistics or empty; numbers how many
+// reals lie at the params.
+PyObject* direct_edge(PyObject*, PyObject* const* args, Py_ssize_t count);
 
-// (sizes, codes, stride, training, eps, x, w, params, numbers, mean, var, z, g, dx, dw, dparams),
-// the last three 0 where they are not wanted.
-PyObject* mixed_edge_backward(PyObject*, PyObject* const* args, Py_ssize_t count);
+// (edge, x, w, y, kept): the forward pass, which also moves the running statistics. Kept are z and
+// the mean and the variance of each norm, one after another.
+PyObject* direct_edge_forward(PyObject*, PyObject* const* args, Py_ssize_t count);
 
-// (bytes, channels, values, momentum, mean, var, means, vars, counts): running statistics as
-// update_running moves them.
-PyObject* update_running_at(PyObject*, PyObject* const* args, Py_ssize_t count);
+// (edge, g, x, w, kept, dx, dw, dparams), the last three 0 where they are not wanted.
+PyObject* direct_edge_backward(PyObject*, PyObject* const* args, Py_ssize_t count);
 
 // (dicts, keys, values, empty, tensors, addresses): whether each dict has its value under its key,
 // the same object, nothing is in the empty ones, and the tensors begin at their addresses.

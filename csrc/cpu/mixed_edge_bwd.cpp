@@ -10,56 +10,50 @@ namespace nas::edge {
 namespace {
 
 template <class R>
-using SumsFn = void (*)(const Args<R>&, int64_t, const Scratch<R>&);
+using SumsFn = void (*)(const Args<R>&, int64_t, Part, const Scratch<R>&);
 template <class R>
-using BackFn = void (*)(const Args<R>&, int64_t, const Grads<R>&, const Scratch<R>&);
+using BackFn = void (*)(const Args<R>&, int64_t, Part, const Grads<R>&, const Scratch<R>&);
 
-// Gradients of the weights, one copy a shard.
+// Gradients of the weights, one copy a part.
 template <class R>
-class ShardGrads {
+class PartGrads {
  public:
-  ShardGrads(
-      const Plan& plan, const std::unique_ptr<bool[]>& wanted, int64_t shards, Buffer& memory)
-      : plan_(plan), shards_(shards), stages_(plan.stages.size()) {
+  PartGrads(const Plan& plan, const std::unique_ptr<bool[]>& wanted, Buffer& memory)
+      : plan_(plan), parts_(part_count(plan.shape)), stages_(plan.stages.size()) {
     for (size_t i = 0; i < stages_; ++i) {
       offsets_.push_back(size_);
       if (wanted[i]) size_ += depthwise_size(plan.shape, plan.stages[i]);
       offsets_.push_back(size_);
       if (wanted[i]) size_ += pointwise_size(plan.shape, plan.stages[i]);
     }
-    memory_ = static_cast<R*>(memory.get(size_ * shards * sizeof(R)));
-    const int64_t grain = std::max<int64_t>(1, (1 << 15) / std::max<int64_t>(1, size_));
-    torch::stable::parallel_for(0, shards, grain, [&](int64_t begin, int64_t end) {
-      std::fill(memory_ + begin * size_, memory_ + end * size_, R(0));
-    });
-    for (int64_t shard = 0; shard < shards; ++shard) {
+    offsets_.push_back(size_);
+    memory_ = static_cast<R*>(memory.get(size_ * parts_ * sizeof(R)));
+    for (int64_t part = 0; part < parts_; ++part) {
       for (size_t i = 0; i < stages_; ++i) {
-        depthwise_.push_back(memory_ + shard * size_ + offsets_[2 * i]);
-        pointwise_.push_back(memory_ + shard * size_ + offsets_[2 * i + 1]);
+        depthwise_.push_back(memory_ + part * size_ + offsets_[2 * i]);
+        pointwise_.push_back(memory_ + part * size_ + offsets_[2 * i + 1]);
       }
     }
   }
 
-  Grads<R> of(int64_t shard) const {
-    return {depthwise_.data() + shard * stages_, pointwise_.data() + shard * stages_};
+  Grads<R> of(int64_t part) const {
+    return {depthwise_.data() + part * stages_, pointwise_.data() + part * stages_};
   }
 
-  // Adds up the shards in order.
-  void reduce() {
-    torch::stable::parallel_for(0, size_, 4096, [&](int64_t begin, int64_t end) {
-      for (int64_t shard = 1; shard < shards_; ++shard) {
-        const R* from = memory_ + shard * size_;
-        for (int64_t i = begin; i < end; ++i) memory_[i] += from[i];
-      }
-    });
-  }
+  // To be called for each part before it is worked on, by who does that.
+  void clear(int64_t part) const { std::fill_n(memory_ + part * size_, size_, R(0)); }
 
-  // Writes the gradients of stage i to its weight tensors; null where not wanted.
-  void unpack(size_t i, const std::vector<R*>& out) const {
+  // Adds up the parts of stage i in order, and writes its gradients to its weight tensors; null
+  // where not wanted.
+  void finish(size_t i, const std::vector<R*>& out) const {
     const Shape& s = plan_.shape;
     const Stage& t = plan_.stages[i];
     const R* depthwise = depthwise_[i];
     const R* pointwise = pointwise_[i];
+    for (int64_t part = 1; part < parts_; ++part) {
+      const R* from = memory_ + part * size_;
+      for (int64_t at = offsets_[2 * i]; at < offsets_[2 * i + 2]; ++at) memory_[at] += from[at];
+    }
     if (t.separable && out[t.param] != nullptr) {
       const int64_t window = t.kernel * t.kernel;
       for_window(s, t, [&](int64_t at, int64_t c, int64_t tap) {
@@ -88,7 +82,7 @@ class ShardGrads {
 
  private:
   const Plan& plan_;
-  int64_t shards_, size_ = 0;
+  int64_t parts_, size_ = 0;
   size_t stages_;
   std::vector<int64_t> offsets_;
   R* memory_;
@@ -112,8 +106,7 @@ Needs make_needs(const Plan& plan, bool dx, bool dw, const std::vector<bool>& pa
       {}};
   for (size_t i = 0; i < plan.stages.size(); ++i) {
     const Stage& t = plan.stages[i];
-    const int64_t count = t.separable ? 2 : t.halves;
-    for (int64_t p = t.param; p < t.param + count; ++p) {
+    for (int64_t p = t.param; p < t.param + param_count(t); ++p) {
       if (params[p]) needs.params[i] = true;
     }
   }
@@ -138,20 +131,20 @@ class Backward {
         a_(args),
         needs_(needs),
         mean_(mean),
-        var_(var),
-        eps_(eps),
         scale_(plan.norms, s_),
         bias_(plan.norms, s_),
         centre_(plan.norms, s_),
         gradient_(3 * plan.norms, s_) {
     for (int64_t norm = 0; norm < plan.norms; ++norm) {
       for (int64_t c = 0; c < s_.channels; ++c) {
-        scale_.set(norm, c, inverse(norm, c));
-        bias_.set(norm, c, -mean[norm * s_.channels + c] * inverse(norm, c));
-        centre_.set(norm, c, mean[norm * s_.channels + c]);
+        const int64_t at = norm * s_.channels + c;
+        inverse_.push_back(1 / std::sqrt(var[at] + eps));
+        scale_.set(norm, c, inverse_[at]);
+        bias_.set(norm, c, -mean[at] * inverse_[at]);
+        centre_.set(norm, c, mean[at]);
       }
     }
-    const int64_t n = sum_between(plan.branches.size(), needs.between) * s_.groups * s_.lanes();
+    const int64_t n = sum_between(plan.branches.size(), needs.between) * a_.parts * s_.lanes();
     sums_ = static_cast<double*>(memory.get(n * sizeof(double)));
     std::fill(sums_, sums_ + n, 0.0);
     a_.scale = scale_.view();
@@ -165,16 +158,16 @@ class Backward {
     a_.du_slot = needs.slots.data();
   }
 
-  void run(R* dw, ShardGrads<R>& grads) {
+  void run(R* dw, const PartGrads<R>& grads) {
     const bool anything =
         needs_.dx || std::any_of(
                          needs_.params.get(), needs_.params.get() + plan_.stages.size(),
                          [](bool p) { return p; });
     if (needs_.dw || (a_.training && anything && plan_.norms > 0)) {
       const auto kernel = NAS_SELECT_ISA(SumsFn<R>, edge_sums_kernel);
-      for_groups<R>(
-          plan_, part_count(s_), 0, true,
-          [&](int64_t g, int64_t, const Scratch<R>& scratch) { kernel(a_, g, scratch); });
+      for_groups<R>(plan_, 0, true, [&](int64_t g, Part part, const Scratch<R>& scratch) {
+        kernel(a_, g, part, scratch);
+      });
     }
     finish_branches(dw);
     if (!anything) return;
@@ -182,31 +175,27 @@ class Backward {
         plan_.branches.begin(), plan_.branches.end(),
         [](const Branch& b) { return b.stages == 2; });
     if (two) {
-      pass(NAS_SELECT_ISA(BackFn<R>, edge_back_second_kernel), grads);
+      pass(NAS_SELECT_ISA(BackFn<R>, edge_back_second_kernel), grads, true);
       finish_between();
     }
-    pass(NAS_SELECT_ISA(BackFn<R>, edge_back_first_kernel), grads);
+    pass(NAS_SELECT_ISA(BackFn<R>, edge_back_first_kernel), grads, !two);
   }
 
  private:
-  void pass(BackFn<R> kernel, const ShardGrads<R>& grads) {
-    for_groups<R>(
-        plan_, shard_count(s_), 0, true, [&](int64_t g, int64_t shard, const Scratch<R>& scratch) {
-          kernel(a_, g, grads.of(shard), scratch);
-        });
-  }
-
-  double inverse(int64_t norm, int64_t c) const {
-    return 1 / std::sqrt(var_[norm * s_.channels + c] + eps_);
+  void pass(BackFn<R> kernel, const PartGrads<R>& grads, bool first) {
+    for_groups<R>(plan_, 0, true, [&](int64_t g, Part part, const Scratch<R>& scratch) {
+      if (first && part.before == 0) grads.clear(part.index);
+      kernel(a_, g, part, grads.of(part.index), scratch);
+    });
   }
 
   // A row of the sums for each channel.
   std::vector<double> total(int64_t row) const {
     std::vector<double> out(s_.channels, 0);
-    for (int64_t g = 0; g < s_.groups; ++g) {
-      const double* at = sums_ + (row * s_.groups + g) * s_.lanes();
-      const int64_t present = g == s_.groups - 1 ? s_.pack - s_.missing() : s_.pack;
-      for (int64_t i = 0; i < present; ++i) {
+    for (int64_t part = 0; part < a_.parts; ++part) {
+      const double* at = sums_ + (row * a_.parts + part) * s_.lanes();
+      // Nothing flows to the images that the last group lacks.
+      for (int64_t i = 0; i < s_.pack; ++i) {
         for (int64_t c = 0; c < s_.channels; ++c) out[c] += at[i * s_.channels + c];
       }
     }
@@ -216,7 +205,8 @@ class Backward {
   // Coefficients of dz = c0 g + c1 z + c2 of a batch norm whose output has the gradient
   // `factor` * g, from sum of g and sum of g * normalised z.
   void set_gradient(int64_t norm, int64_t c, double factor, double sum, double product) {
-    const double r = inverse(norm, c), n = static_cast<double>(s_.batch) * s_.out_pixels();
+    const double r = inverse_[norm * s_.channels + c],
+                 n = static_cast<double>(s_.batch) * s_.out_pixels();
     const double c0 = factor * r;
     const double c1 = a_.training ? -c0 * r * product / n : 0;
     const double c2 = a_.training ? -c0 * sum / n - c1 * mean_[norm * s_.channels + c] : 0;
@@ -236,7 +226,7 @@ class Backward {
           all += product[c];
           continue;
         }
-        const double normalised = product[c] * inverse(branch.norm, c);
+        const double normalised = product[c] * inverse_[branch.norm * s_.channels + c];
         all += normalised;
         set_gradient(branch.norm, c, a_.w[k], sum[c], normalised);
       }
@@ -261,8 +251,7 @@ class Backward {
   Args<R> a_;
   const Needs& needs_;
   const R* mean_;
-  const R* var_;
-  double eps_;
+  std::vector<double> inverse_;  // 1 / standard deviation [norms, C]
   double* sums_;
   LaneTable<R> scale_, bias_, centre_, gradient_;
 };
@@ -273,14 +262,14 @@ template <class R>
 void run_backward(const Plan& plan, const BackwardRun<R>& run) {
   // Kept like the threads' memory, up to its 8 MiB: between two passes it holds maps of the whole
   // batch.
-  static thread_local Buffer du, shards, sums;
+  static thread_local Buffer du, parts, sums;
   const Shape& s = plan.shape;
   const int64_t stages = plan.stages.size();
   std::vector<bool> wanted;
   for (const R* p : run.dparams) wanted.push_back(p != nullptr);
   const Needs needs = make_needs(plan, run.dx != nullptr, run.dw != nullptr, wanted);
   const Weights<R> weights(plan, run.params, true);
-  ShardGrads<R> grads(plan, needs.params, shard_count(s), shards);
+  const PartGrads<R> grads(plan, needs.params, parts);
   Args<R> a = make_args<R>(plan, weights, run.x, run.w, run.training);
   a.g = run.g;
   a.dx = run.dx;
@@ -288,18 +277,18 @@ void run_backward(const Plan& plan, const BackwardRun<R>& run) {
   a.du = static_cast<R*>(du.get(needs.between * s.groups * s.out_map() * sizeof(R)));
   Backward<R> backward(plan, a, needs, run.mean, run.var, run.eps, sums);
   backward.run(run.dw, grads);
-  grads.reduce();
   const std::vector<int64_t> sizes = param_sizes(plan);
-  for (size_t i = 0; i < sizes.size(); ++i) {
-    if (run.dparams[i] != nullptr) std::fill_n(run.dparams[i], sizes[i], R(0));
-  }
   torch::stable::parallel_for(0, stages, stages_a_thread(plan), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      if (needs.params[i]) grads.unpack(i, run.dparams);
+      const Stage& t = plan.stages[i];
+      for (int64_t p = t.param; p < t.param + param_count(t); ++p) {
+        if (run.dparams[p] != nullptr) std::fill_n(run.dparams[p], sizes[p], R(0));
+      }
+      if (needs.params[i]) grads.finish(i, run.dparams);
     }
   });
   du.trim();
-  shards.trim();
+  parts.trim();
   sums.trim();
 }
 

@@ -10,27 +10,33 @@ namespace nas::edge {
 namespace {
 
 template <class R>
-using GroupFn = void (*)(const Args<R>&, int64_t, const Scratch<R>&);
+using GroupFn = void (*)(const Args<R>&, int64_t, Part, const Scratch<R>&);
 
-// Mean and biased variance of each channel from those of each image, of equally many pixels.
+// Mean and biased variance of each channel from those of each part's images, of equally many
+// pixels.
 template <class R>
 void finish_norm(const Shape& s, const double* stats, R* mean, R* var) {
-  const int64_t C = s.channels, L = s.lanes();
+  const int64_t C = s.channels, L = s.lanes(), parts = part_count(s);
   std::vector<double> m(C, 0), q(C, 0);
+  // Calls f(statistics, images) for each image of a group: those at its place in all groups.
   const auto each_image = [&](auto f) {
-    for (int64_t g = 0; g < s.groups; ++g) {
-      const int64_t present = g == s.groups - 1 ? s.pack - s.missing() : s.pack;
-      for (int64_t i = 0; i < present; ++i) f(stats + g * 2 * L + i * C);
+    for (int64_t part = 0; part < parts; ++part) {
+      const int64_t groups = part_begin(s, part + 1) - part_begin(s, part);
+      for (int64_t i = 0; i < s.pack; ++i) {
+        const bool lacks = part == parts - 1 && i >= s.pack - s.missing();
+        if (groups > lacks) f(stats + part * 2 * L + i * C, groups - lacks);
+      }
     }
   };
-  each_image([&](const double* at) {
-    for (int64_t c = 0; c < C; ++c) m[c] += at[c];
+  each_image([&](const double* at, int64_t images) {
+    for (int64_t c = 0; c < C; ++c) m[c] += images * at[c];
   });
   for (double& value : m) value /= s.batch;
-  each_image([&](const double* at) {
+  each_image([&](const double* at, int64_t images) {
+    const double n = static_cast<double>(images) * s.out_pixels();
     for (int64_t c = 0; c < C; ++c) {
       const double d = at[c] - m[c];
-      q[c] += at[L + c] + s.out_pixels() * d * d;
+      q[c] += at[L + c] + n * d * d;
     }
   });
   const double n = static_cast<double>(s.batch) * s.out_pixels();
@@ -51,27 +57,27 @@ void forward(
   a.y = run.y;
   a.z = run.z;
   double* stats = static_cast<double*>(
-      memory.get(training ? plan.norms * s.groups * 2 * L * sizeof(double) : 0));
+      memory.get(training ? plan.norms * a.parts * 2 * L * sizeof(double) : 0));
   a.stats = stats;
   LaneTable<R> scale(plan.norms, s), bias(plan.norms, s), factors(plan.branches.size() + 1, s);
   a.scale = scale.view();
   a.bias = bias.view();
   a.factors = factors.full.data();
 
-  const auto inverse = [&](int64_t norm, int64_t c) {
-    return 1 / std::sqrt(var[norm * C + c] + run.eps);
-  };
+  std::vector<double> inverse(plan.norms * C);
   const auto finish = [&](bool between) {
     for (const Branch& branch : plan.branches) {
       if (branch.norm < 0) continue;
       const int64_t norm = branch.norm - (branch.stages == 2 && between);
       if (branch.stages != 2 && !between) continue;
       if (training) {
-        finish_norm(s, stats + norm * s.groups * 2 * L, mean + norm * C, var + norm * C);
+        finish_norm(s, stats + norm * a.parts * 2 * L, mean + norm * C, var + norm * C);
       }
       for (int64_t c = 0; c < C; ++c) {
-        scale.set(norm, c, inverse(norm, c));
-        bias.set(norm, c, -mean[norm * C + c] * inverse(norm, c));
+        const int64_t at = norm * C + c;
+        inverse[at] = 1 / std::sqrt(var[at] + run.eps);
+        scale.set(norm, c, inverse[at]);
+        bias.set(norm, c, -mean[at] * inverse[at]);
       }
     }
   };
@@ -80,7 +86,7 @@ void forward(
       double constant = 0;
       for (size_t k = 0; k < plan.branches.size(); ++k) {
         const int64_t norm = plan.branches[k].norm;
-        const double factor = norm < 0 ? a.w[k] : a.w[k] * inverse(norm, c);
+        const double factor = norm < 0 ? a.w[k] : a.w[k] * inverse[norm * C + c];
         if (norm >= 0) constant -= factor * mean[norm * C + c];
         factors.set(k, c, factor);
       }
@@ -96,18 +102,18 @@ void forward(
     finish(false);
     set_factors();
     for_groups<R>(
-        plan, part_count(s), a.z == nullptr ? plan.stages.size() : 0, false,
-        [&](int64_t g, int64_t, const Scratch<R>& scratch) {
-          first(a, g, scratch);
-          second(a, g, scratch);
-          combine(a, g, scratch);
+        plan, a.z == nullptr ? plan.stages.size() : 0, false,
+        [&](int64_t g, Part part, const Scratch<R>& scratch) {
+          first(a, g, part, scratch);
+          second(a, g, part, scratch);
+          combine(a, g, part, scratch);
         });
     return;
   }
   const auto pass = [&](GroupFn<R> kernel) {
-    for_groups<R>(
-        plan, part_count(s), 0, false,
-        [&](int64_t g, int64_t, const Scratch<R>& scratch) { kernel(a, g, scratch); });
+    for_groups<R>(plan, 0, false, [&](int64_t g, Part part, const Scratch<R>& scratch) {
+      kernel(a, g, part, scratch);
+    });
   };
   pass(first);
   finish(true);

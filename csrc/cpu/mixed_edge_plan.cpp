@@ -167,7 +167,7 @@ Plan make_plan(const Input& x, IntList codes, int64_t stride) {
       t.branch = plan.branches.size();
       t.norm = plan.norms++;
       t.param = plan.params;
-      plan.params += t.separable ? 2 : t.halves;
+      plan.params += param_count(t);
       plan.stages.push_back(t);
     }
     const bool pool = kind == Kind::max_pool || kind == Kind::avg_pool;

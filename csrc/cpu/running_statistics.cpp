@@ -21,7 +21,7 @@ void update_running_cpu(
   var = contiguous(var, type);
   dispatch_real(type, [&](auto real) {
     using R = decltype(real);
-    Running<R> run{{}, {}, {}, data<R>(mean), data<R>(var), C, momentum, values};
+    Running<R> run{{}, {}, {}, C, momentum, values};
     const auto begin = [&](Tensor running) {
       STD_TORCH_CHECK(
           running.scalar_type() == type && running.dim() == 1 && running.size(0) == C,
@@ -39,7 +39,7 @@ void update_running_cpu(
           "update_running counts batches in tensors of one int64.");
       run.counts.push_back(mutable_data<int64_t>(count));
     }
-    move_running<R>(run);
+    move_running<R>(run, data<R>(mean), data<R>(var));
   });
 }
 

@@ -12,15 +12,15 @@ template <class R>
 struct Running {
   std::vector<R*> means, vars;   // [N] [channels]
   std::vector<int64_t*> counts;  // [N]
-  const R *mean, *var;           // [N, channels], of the batch
   int64_t channels;
   double momentum;
   int64_t values;                     // a channel in the batch, two at least
   std::vector<int64_t> strides = {};  // of means and vars in turn [2 N]; none where all are 1
 };
 
+// mean, var: [N, channels], of the batch.
 template <class R>
-void move_running(const Running<R>& run) {
+void move_running(const Running<R>& run, const R* mean, const R* var) {
   const R weight = static_cast<R>(run.momentum);
   const R unbiased = static_cast<R>(static_cast<double>(run.values) / (run.values - 1));
   const auto move = [&](R* to, std::size_t which, const R* batch, R factor) {
@@ -34,8 +34,8 @@ void move_running(const Running<R>& run) {
     }
   };
   for (std::size_t n = 0; n < run.means.size(); ++n) {
-    move(run.means[n], 2 * n, run.mean + n * run.channels, R(1));
-    move(run.vars[n], 2 * n + 1, run.var + n * run.channels, unbiased);
+    move(run.means[n], 2 * n, mean + n * run.channels, R(1));
+    move(run.vars[n], 2 * n + 1, var + n * run.channels, unbiased);
     *run.counts[n] += 1;
   }
 }

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops.backend import resolved
+from ..ops.direct import DirectEdge
 from ..ops.mixed_edge import mixed_edge, mixed_edge_unchecked
 from ..ops.mixed_edge_reference import NAMES
 from .candidates import FactorizedReduce, Zero
@@ -20,6 +21,8 @@ from .snapshot import Snapshot
 __all__ = ["FusedEdge", "fuse", "has_kernels"]
 
 _REALS = frozenset((torch.float32, torch.float64))
+# Shapes of x that an edge is made ready for at a time.
+_SHAPES = 64
 
 
 @dataclass(frozen=True)
@@ -42,36 +45,58 @@ class FusedEdge:
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies look anew at what they hold."""
-        passing = "_snapshot", "_applied"
-        return {name: value for name, value in vars(self).items() if name not in passing}
+        return {name: value for name, value in vars(self).items() if name != "_snapshots"}
 
     @functools.cached_property
     def codes(self) -> tuple[int, ...]:
         """Places of the branches in the op's list of names."""
         return tuple(NAMES.index(name) for name in self.branches)
 
-    def applies(self, x: Tensor) -> bool:
-        """Whether the op gives what the candidates would, on x, and is compiled for it."""
-        # Asked at each call, for the most part with cold caches: what it touches costs more than
-        # what it computes.
-        own, dtype, device = vars(self), x.dtype, x.device
-        compiling = torch.compiler.is_compiling()
-        if x.dim() != 4 or x.numel() == 0:
-            return False
-        snapshot: Snapshot | None = None if compiling else own.get("_snapshot")
-        if snapshot is None or not snapshot.holds(dtype, device):
-            if dtype not in _REALS or not has_kernels(device) or not self._fits(dtype, device):
-                own["_snapshot"] = None
-                return False
-            if compiling:
-                return True
-            snapshot = Snapshot(dtype, device, self.convolutions, self.norms, self.hooks)
-            own["_snapshot"] = snapshot
-        # For the call that follows.
-        own["_applied"] = snapshot
-        return True
+    def __call__(self, x: Tensor, w: Tensor) -> Tensor | None:
+        """The weighted sum of the candidates of x; updates running statistics as they do.
 
-    def _fits(self, dtype: torch.dtype, device: torch.device) -> bool:
+        Args:
+            x: [B, C, H, W].
+            w: [K].
+
+        Returns:
+            [B, C, ceil(H / stride), ceil(W / stride)], in channels-last; None where the op does
+            not give what the candidates would, or is not compiled for x.
+        """
+        # For the most part with cold caches: what this touches costs more than what it computes.
+        compiling = torch.compiler.is_compiling()
+        known = None if compiling else self._known(x.dtype, x.device)
+        if known is not None:
+            edge = self._direct(known, x)
+            if edge is not None and torch.is_grad_enabled() and edge.fits(x, w):
+                y = edge(x, w, known.weights)
+                if known.moved:
+                    torch.autograd.graph.increment_version(known.moved)
+                return y
+        elif not compiling or not self._applies(x.dtype, x.device):
+            return None
+        if x.dim() != 4 or x.numel() == 0:
+            return None
+        return self._by_op(x, w, self._weights() if known is None else known.weights)
+
+    def _known(self, dtype: torch.dtype, device: torch.device) -> Snapshot | None:
+        """What was made sure of and holds; None where the op does not apply."""
+        own = vars(self)
+        snapshots: tuple[Snapshot, ...] = own.get("_snapshots", ())
+        for known in snapshots:
+            if known.holds(dtype, device):
+                return known
+        if not self._applies(dtype, device):
+            return None
+        known = Snapshot(dtype, device, self.convolutions, self.norms, self.hooks)
+        # Two: a gradient strategy switches the running statistics off in every other step.
+        own["_snapshots"] = (known, *snapshots[:1])
+        return known
+
+    def _applies(self, dtype: torch.dtype, device: torch.device) -> bool:
+        """Whether the op gives what the candidates would, and is compiled."""
+        if dtype not in _REALS or not has_kernels(device):
+            return False
         for weight in self._weights():
             if weight is None or weight.dtype is not dtype or weight.device != device:
                 return False
@@ -82,32 +107,46 @@ class FusedEdge:
 
     def _weights(self) -> list[Any]:
         """The convolutions' weights; None for one that is computed, as parametrizations do."""
-        # Not as attributes: torch looks for those in three places, and this is asked at each call.
         return [c._parameters.get("weight") for c in self.convolutions]
 
-    def __call__(self, x: Tensor, w: Tensor) -> Tensor:
-        """The weighted sum of the candidates of x; updates running statistics as they do.
+    def _direct(self, known: Snapshot, x: Tensor) -> DirectEdge | None:
+        """The op on memory for x of this shape, where there can be one."""
+        edges, shape = known.edges, x.shape
+        if shape in edges:
+            return edges[shape]
+        edge, norm = None, self.norms[0] if self.norms else None
+        if (
+            known.lies is not None
+            and norm is not None
+            and norm.training
+            and len(shape) == 4
+            and shape[1] == norm.num_features
+            and self._values(x) > 1
+        ):
+            running = known.running_lies if norm.track_running_stats else ()
+            if running is not None:
+                momentum = norm.momentum or 0.0
+                edge = DirectEdge(
+                    x, self.codes, self.stride, norm.eps, known.lies, running, momentum
+                )
+        if len(edges) < _SHAPES:
+            edges[shape] = edge
+        return edge
 
-        Args:
-            x: [B, C, H, W].
-            w: [K].
+    def _values(self, x: Tensor) -> int:
+        """Values a channel of the output has."""
+        return x.shape[0] * -(-x.shape[2] // self.stride) * -(-x.shape[3] // self.stride)
 
-        Returns:
-            [B, C, ceil(H / stride), ceil(W / stride)], in channels-last.
-        """
-        compiling = torch.compiler.is_compiling()
-        known: Snapshot | None = None if compiling else vars(self).pop("_applied", None)
-        weights = self._weights() if known is None else known.weights
+    def _by_op(self, x: Tensor, w: Tensor, weights: list[Any]) -> Tensor:
         norm = self.norms[0] if self.norms else None
         eps = 1e-5 if norm is None else norm.eps
         mean: Tensor | None = None
         var: Tensor | None = None
         if norm is not None and not norm.training:
             mean, var = stacked_running(self.norms)
-        stride = self.stride
-        values = x.shape[0] * -(-x.shape[2] // stride) * -(-x.shape[3] // stride)
+        values = self._values(x)
         if (
-            compiling
+            torch.compiler.is_compiling()
             or values == 1
             or w.dim() != 1
             or w.shape[0] != len(self.branches)
@@ -117,18 +156,14 @@ class FusedEdge:
         ):
             # Checked: what does not fit is told in a sentence.
             y, mean, var = mixed_edge(
-                x, w, weights, self.branches, stride, mean=mean, var=var, eps=eps
+                x, w, weights, self.branches, self.stride, mean=mean, var=var, eps=eps
             )
         else:
-            lies = None if known is None else known.lies
             y, mean, var = mixed_edge_unchecked(
-                x, w, weights, self.codes, stride, mean, var, eps, lies
+                x, w, weights, self.codes, self.stride, mean, var, eps
             )
         if norm is not None and norm.training and norm.track_running_stats:
-            if known is None:
-                update_running(self.norms, mean, var, values)
-            else:
-                update_running(self.norms, mean, var, values, known.running, known.running_lies)
+            update_running(self.norms, mean, var, values)
         return y
 
 

@@ -112,8 +112,9 @@ class MixedOp(nn.Module):
             fused = self._edge(active) if self.fuses else None
         else:
             fused = self._whole if self.fuses else None
-        if fused is not None and fused.applies(x):
-            return fused(x, values)
+        y = None if fused is None else fused(x, values)
+        if y is not None:
+            return y
         modules = list(self.candidates.values())
         # A candidate that gives zeros needs no memory traffic and gets no gradient, only a place
         # among the weights.

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..ops import norm_weighted_sum, running_statistics, weighted_sum
-from ..ops.direct import Dense
 from .candidates import NORM, FactorizedReduce
 
 __all__ = [
@@ -83,14 +82,7 @@ def split(module: nn.Module) -> tuple[Callable[[Tensor], Tensor], _BatchNorm] | 
     return body, norm
 
 
-def update_running(
-    norms: Sequence[_BatchNorm],
-    mean: Tensor,
-    var: Tensor,
-    values: int,
-    running: Sequence[Sequence[Any]] | None = None,
-    lies: Sequence[Dense] | None = None,
-) -> None:
+def update_running(norms: Sequence[_BatchNorm], mean: Tensor, var: Tensor, values: int) -> None:
     """Updates running statistics as ``nn.BatchNorm`` does in training.
 
     Args:
@@ -98,30 +90,24 @@ def update_running(
         mean: Means [N, C] of the batch.
         var: Biased variances [N, C] of the batch; the running ones are unbiased.
         values: Values of each channel, over batch and space; at least 2.
-        running: Their running means, variances and numbers of batches, where these are at hand.
-        lies: Where these lie, if that is known.
     """
-    names = "running_mean", "running_var", "num_batches_tracked"
-    found: Sequence[Sequence[Any]] = running or [
-        [norm._buffers[name] for norm in norms] for name in names
-    ]
-    means, vars, counts = found
+    means, vars = _buffers(norms, "running_mean"), _buffers(norms, "running_var")
+    counts = _buffers(norms, "num_batches_tracked")
     dtype = means[0].dtype
     if mean.dtype != dtype:
         mean, var = mean.to(dtype), var.to(dtype)
     momentum = cast(float, norms[0].momentum)
-    running_statistics.update_running(
-        means, vars, counts, mean, var, momentum, values, lies
-    )
+    running_statistics.update_running(means, vars, counts, mean, var, momentum, values)
 
 
 def stacked_running(norms: Sequence[_BatchNorm]) -> tuple[Tensor, Tensor]:
     """Returns the running means and variances of N batch norms of C channels, each [N, C]."""
-    return torch.stack(_buffers(norms, "mean")), torch.stack(_buffers(norms, "var"))
+    means, vars = _buffers(norms, "running_mean"), _buffers(norms, "running_var")
+    return torch.stack(means), torch.stack(vars)
 
 
 def _buffers(norms: Sequence[_BatchNorm], name: str) -> list[Tensor]:
-    return [cast(Tensor, norm._buffers[f"running_{name}"]) for norm in norms]
+    return [cast(Tensor, norm._buffers[name]) for norm in norms]
 
 
 def _run(modules: Sequence[nn.Module], x: Tensor) -> Tensor:

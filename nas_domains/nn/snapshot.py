@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..ops.backend import choice, native_module
-from ..ops.direct import dense
+from ..ops.direct import DirectEdge, dense
 
 _unchanged: Any = getattr(native_module(), "unchanged", None)
 
@@ -33,9 +33,11 @@ class Snapshot:
 
     Attributes:
         weights: Those of the convolutions.
-        running: The running means, variances and numbers of batches of the norms.
-        lies: Where the weights lie, None where they are not dense.
-        running_lies: The same of what is running.
+        lies: Where they lie, None where they are not dense.
+        running_lies: Where the running means, the variances and the numbers of batches lie, None
+            where they are not dense.
+        moved: These tensors, where training moves them.
+        edges: What computes on that memory, for x of each shape seen; None where it cannot.
     """
 
     def __init__(
@@ -58,19 +60,23 @@ class Snapshot:
         self._values = tuple(own[name] for own, name in rows)
         self._hooks = tuple(hooks)
         self.weights: list[Any] = list(self._values[: len(convolutions)])
-        self.running: list[list[Any]] = [[n._buffers[name] for n in norms] for name in _BUFFERS]
+        self.edges: dict[tuple[int, ...], DirectEdge | None] = {}
         self.lies = dense(self.weights, dtype)
+        running: list[list[Any]] = [[n._buffers[name] for n in norms] for name in _BUFFERS]
         kinds = dtype, dtype, torch.int64
-        lies = [dense(row, kind) for row, kind in zip(self.running, kinds, strict=True)]
+        lies = [dense(row, kind) for row, kind in zip(running, kinds, strict=True)]
         found = [one for one in lies if one is not None]
         self.running_lies = found if len(found) == len(lies) else None
+        tracks = any(n.training and n.track_running_stats for n in norms)
+        self.moved: tuple[Any, ...] = tuple(t for row in running for t in row) if tracks else ()
         # What a tensor holds may be exchanged, so that it begins elsewhere.
         self._tensors: tuple[Any, ...] = ()
         self._begins: tuple[int, ...] = ()
         if self.lies is not None:
             self._tensors, self._begins = tuple(self.weights), self.lies.begins
-        for row, one in zip(self.running, found if self.running_lies else (), strict=False):
-            self._tensors, self._begins = (*self._tensors, *row), (*self._begins, *one.begins)
+        if self.running_lies is not None:
+            for row, one in zip(running, self.running_lies, strict=True):
+                self._tensors, self._begins = (*self._tensors, *row), (*self._begins, *one.begins)
 
     def holds(self, dtype: torch.dtype, device: torch.device) -> bool:
         """Whether all is as it was; False where nothing is compiled that can tell.

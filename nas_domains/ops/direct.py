@@ -1,4 +1,4 @@
-"""Compiled functions that compute on memory, without torch's dispatcher.
+"""The mixed edge on memory, without torch's dispatcher.
 
 A call of an op goes through the dispatcher, which boxes each of some dozens of tensors; with cold
 caches that takes longer than a small edge computes. Where nothing needs the dispatcher (the CPU,
@@ -8,7 +8,7 @@ given addresses instead. Everywhere else, and wherever an argument is not as exp
 
 from __future__ import annotations
 
-import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,26 +17,20 @@ import torch
 from torch import Tensor, nn
 
 from .backend import choice, native_module
-from .mixed_edge_reference import BRANCHES, LANES, NAMES, lane_shape
+from .mixed_edge import gradients
+from .mixed_edge_reference import counts_of, saved_like
 
-__all__ = [
-    "Dense",
-    "counts_of",
-    "dense",
-    "edge_backward",
-    "edge_forward",
-    "lie_as",
-    "move_running",
-    "saved_like",
-]
+__all__ = ["Dense", "DirectEdge", "dense"]
 
 _native: Any = native_module()
 _BYTES = {torch.float32: 4, torch.float64: 8}
 _PLAIN = frozenset((Tensor, nn.Parameter))
 _COMPILED = frozenset(("auto", "native"))
+_LAST = torch.channels_last
 _modes: Any = getattr(torch._C, "_len_torch_dispatch_stack", None)
 _profiled: Any = getattr(torch.autograd, "_profiler_enabled", None)
-_HAS = hasattr(_native, "addresses") and _modes is not None and _profiled is not None
+_transformed: Any = getattr(torch._C, "_are_functorch_transforms_active", None)
+_HAS = hasattr(_native, "addresses") and None not in (_modes, _profiled, _transformed)
 
 
 @dataclass(frozen=True)
@@ -69,205 +63,192 @@ def dense(tensors: Sequence[Tensor], dtype: torch.dtype) -> Dense | None:
     return Dense(_native.addresses(tensors), tuple([t.numel() for t in tensors]))
 
 
-def lie_as(tensors: Sequence[Tensor], known: Dense | None) -> bool:
-    """Whether tensors begin where others did that were dense."""
-    return known is not None and _native.addresses(tensors) == known.begins
-
-
-def edge_forward(
-    x: Tensor,
-    w: Tensor,
-    params: Dense | None,
-    codes: tuple[int, ...],
-    stride: int,
-    mean: Tensor | None,
-    var: Tensor | None,
-    training: bool,
-    eps: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
-    """What the op ``mixed_edge_fwd`` returns, with the maps that the backward needs.
+class DirectEdge:
+    """The op ``mixed_edge`` in training, for x of one shape and weights that lie still.
 
     Args:
-        x: As the op has it, like the others.
-        w: As there.
-        params: Where those lie.
-        codes: As there.
-        stride: As there.
-        mean: As there, where it is not training.
-        var: As there.
-        training: As there.
-        eps: As there.
+        x: [B, C, H, W], one of that shape.
+        codes: Places of the branches in ``NAMES``.
+        stride: 1 or 2.
+        eps: Added to variances.
+        weights: Where the weights lie that the op takes.
+        running: Where the running means, the variances and the numbers of batches lie that each
+            call moves; nothing where it moves none.
+        momentum: Of these.
 
-    Returns:
-        None where it cannot be computed here.
+    Raises:
+        RuntimeError: Weights or running statistics do not fit the branches, or a channel has a
+            single value to take statistics of.
     """
-    if params is None or not _usable(x, w, codes):
-        return None
-    shape, dtype = x.shape, x.dtype
-    y_shape, z_shape, norms = _shapes(shape, codes, stride)
-    rows = (norms if training else 0, shape[1])
-    batch_mean, batch_var = x.new_empty(rows), x.new_empty(rows)
-    if training:
-        mean, var = batch_mean, batch_var
-    elif mean is None or var is None or not _lie((mean, var), dtype, norms * shape[1]):
-        return None
-    if stride == 1:
-        y = torch.empty_like(x)
-    else:
-        y = torch.empty(y_shape, dtype=dtype, device=x.device, memory_format=torch.channels_last)
-    z = x.new_empty(z_shape)
-    _native.mixed_edge_forward(
-        (*shape, _BYTES[dtype]), codes, stride, training, eps, x.data_ptr(), w.data_ptr(),
-        params.begins, params.numbers, mean.data_ptr(), var.data_ptr(), y.data_ptr(),
-        z.data_ptr(),
-    )  # fmt: skip
-    return y, batch_mean, batch_var, z
+
+    def __init__(
+        self,
+        x: Tensor,
+        codes: tuple[int, ...],
+        stride: int,
+        eps: float,
+        weights: Dense,
+        running: Sequence[Dense],
+        momentum: float,
+    ) -> None:
+        norms, stages = counts_of(codes)
+        batch, channels, height, width = x.shape
+        self.branches, self.stride, self.eps = codes, stride, eps
+        self._sizes = batch, channels, -(-height // stride), -(-width // stride)
+        self._maps = tuple(saved_like(x, torch.empty(self._sizes, device="meta"), stages).shape)
+        self._norms = norms, channels
+        self._kept = math.prod(self._maps) + 2 * norms * channels
+        self._dtype, self._ratios, self._weights = x.dtype, (len(codes),), weights.begins
+        begins = [one.begins for one in running] or [(), (), ()]
+        self._compiled = _native.direct_edge(
+            (*x.shape, _BYTES[x.dtype]), codes, stride, eps, momentum, weights.begins,
+            weights.numbers, *begins,
+        )  # fmt: skip
+
+    def fits(self, x: Tensor, w: Tensor) -> bool:
+        """Whether it can be called: x and w lie as they should, and nothing watches the op.
+
+        Args:
+            x: Of the shape.
+            w: Weights of the branches.
+        """
+        dtype = self._dtype
+        return (
+            x.dtype is dtype
+            and w.dtype is dtype
+            and type(x) in _PLAIN
+            and type(w) in _PLAIN
+            and x.is_contiguous(memory_format=_LAST)
+            and w.shape == self._ratios
+            and w.is_contiguous()
+            and x.is_cpu
+            and w.is_cpu
+            and not (x.is_neg() or w.is_neg())
+            and _unwatched()
+        )
+
+    def __call__(self, x: Tensor, w: Tensor, weights: Sequence[Tensor]) -> Tensor:
+        """Returns y and moves running statistics, where :meth:`fits` and the weights lie there.
+
+        Args:
+            x: Of the shape.
+            w: [K] weights of the branches.
+            weights: Those of the convolutions.
+        """
+        y: Tensor = _apply(self, x, w, *weights)
+        return y
+
+    def forward(self, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns y and, in one tensor, what the backward needs.
+
+        Args:
+            x: As above, like w.
+            w: As above.
+        """
+        if self.stride == 1:
+            y = torch.empty_like(x)
+        else:
+            y = torch.empty(self._sizes, dtype=self._dtype, memory_format=_LAST)
+        kept = x.new_empty(self._kept)
+        _native.direct_edge_forward(
+            self._compiled, x.data_ptr(), w.data_ptr(), y.data_ptr(), kept.data_ptr()
+        )
+        return y, kept
+
+    def lies(self, saved: Sequence[Tensor], begins: tuple[int, int, int]) -> bool:
+        """Whether x, w, what was kept and the weights begin where they did.
+
+        Args:
+            saved: These.
+            begins: Where the first three did.
+        """
+        found: bool = _native.addresses(saved) == begins + self._weights
+        return found
+
+    def backward(
+        self,
+        g: Tensor,
+        saved: Sequence[Tensor],
+        begins: tuple[int, int, int],
+        needs: Sequence[bool],
+    ) -> list[Tensor | None]:
+        """Returns the gradients of x, of w and of the weights, None for those not wanted.
+
+        Args:
+            g: Gradient of y, dense in channels-last.
+            saved: x, w, what was kept, and the weights.
+            begins: Where the first three lie.
+            needs: Whether each gradient is wanted.
+        """
+        x, w, _, *weights = saved
+        empty = torch.empty_like
+        dx = empty(x) if needs[0] else None
+        dw = empty(w) if needs[1] else None
+        dweights = [
+            empty(p) if needed else None for p, needed in zip(weights, needs[2:], strict=True)
+        ]
+        _native.direct_edge_backward(
+            self._compiled, g.data_ptr(), *begins,
+            0 if dx is None else dx.data_ptr(),
+            0 if dw is None else dw.data_ptr(),
+            tuple([0 if d is None else d.data_ptr() for d in dweights]),
+        )  # fmt: skip
+        return [dx, dw, *dweights]
+
+    def parts(self, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The means, the variances and the maps that the op would have returned.
+
+        Args:
+            kept: What :meth:`forward` kept.
+        """
+        norms = math.prod(self._norms)
+        z, mean, var = torch.split(kept, [self._kept - 2 * norms, norms, norms])
+        return mean.view(self._norms), var.view(self._norms), z.view(self._maps)
 
 
-def edge_backward(
-    g: Tensor,
-    x: Tensor,
-    w: Tensor,
-    params: Sequence[Tensor],
-    lies: Dense | None,
-    codes: tuple[int, ...],
-    stride: int,
-    mean: Tensor,
-    var: Tensor,
-    training: bool,
-    eps: float,
-    z: Tensor,
-    needs: Sequence[bool],
-) -> tuple[Tensor | None, Tensor | None, list[Tensor | None]] | None:
-    """The gradients that the op ``mixed_edge_bwd`` returns, None for one that is not wanted.
+class _Direct(torch.autograd.Function):
+    """Both passes; the op's backward where something changed since the forward."""
 
-    Args:
-        g: As the op has it, like the others.
-        x: As there.
-        w: As there.
-        params: As there.
-        lies: Where those lay in the forward pass.
-        codes: As there.
-        stride: As there.
-        mean: As there.
-        var: As there.
-        training: As there.
-        eps: As there.
-        z: As there.
-        needs: Whether the gradients of x, of w and of each of the params are wanted.
+    @staticmethod
+    def forward(ctx: Any, edge: DirectEdge, x: Tensor, w: Tensor, *weights: Tensor) -> Tensor:
+        y, kept = edge.forward(x, w)
+        ctx.edge, ctx.begins = edge, (x.data_ptr(), w.data_ptr(), kept.data_ptr())
+        # Autograd would make a gradient of zeros where y is not used.
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, w, kept, *weights)
+        return y
 
-    Returns:
-        None where it cannot be computed here.
-    """
-    dtype = x.dtype
-    if (
-        type(g) is not Tensor
-        or g.dtype is not dtype
-        or not g.is_cpu
-        or g.is_neg()
-        or not g.is_contiguous(memory_format=torch.channels_last)
-        or not _usable(x, w, codes)
-        or not _lie((mean, var, z), dtype)
-    ):
-        return None
-    if lies is None or not lie_as(params, lies):
-        lies = dense(params, dtype)
-        if lies is None:
-            return None
-    empty = torch.empty_like
-    dx = empty(x, memory_format=torch.channels_last) if needs[0] else None
-    dw = empty(w) if needs[1] else None
-    dparams = [empty(p) if needed else None for p, needed in zip(params, needs[2:], strict=True)]
-    _native.mixed_edge_backward(
-        (*x.shape, _BYTES[dtype]), codes, stride, training, eps, x.data_ptr(), w.data_ptr(),
-        lies.begins, lies.numbers, mean.data_ptr(), var.data_ptr(), z.data_ptr(), g.data_ptr(),
-        0 if dx is None else dx.data_ptr(),
-        0 if dw is None else dw.data_ptr(),
-        tuple([0 if d is None else d.data_ptr() for d in dparams]),
-    )  # fmt: skip
-    return dx, dw, dparams
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        (g,) = grads
+        saved, needs = ctx.saved_tensors, ctx.needs_input_grad[1:]
+        edge: DirectEdge = ctx.edge
+        if g is None:
+            return None, *[None] * len(needs)
+        if (
+            not torch.is_grad_enabled()
+            and g.dtype is edge._dtype
+            and type(g) in _PLAIN
+            and g.is_contiguous(memory_format=_LAST)
+            and g.is_cpu
+            and not g.is_neg()
+            and _unwatched()
+            and edge.lies(saved, ctx.begins)
+        ):
+            return None, *edge.backward(g, saved, ctx.begins, needs)
+        x, w, kept, *weights = saved
+        mean, var, z = edge.parts(kept)
+        found = gradients(
+            g, x, w, weights, mean, var, z, edge.branches, edge.stride, True, edge.eps, "native",
+            needs,
+        )  # fmt: skip
+        return None, *found
 
 
-def move_running(
-    running: Sequence[Dense] | None, mean: Tensor, var: Tensor, momentum: float, values: int
-) -> bool:
-    """Moves running statistics as ``update_running`` does; whether it could.
-
-    Args:
-        running: Where the running means, the variances and the numbers of batches lie.
-        mean: As there, like the others.
-        var: As there.
-        momentum: As there.
-        values: As there.
-    """
-    dtype = mean.dtype
-    if running is None or not _free(mean) or not _lie((mean, var), dtype):
-        return False
-    means, vars, counts = running
-    norms, channels = mean.shape
-    each = (channels,) * norms
-    if not (means.numbers == vars.numbers == each and counts.numbers == (1,) * norms):
-        return False
-    _native.update_running(
-        _BYTES[dtype], channels, values, momentum, mean.data_ptr(), var.data_ptr(),
-        means.begins, vars.begins, counts.begins,
-    )  # fmt: skip
-    return True
+# What torch does before it, for tensors that transforms have wrapped, is not cheap.
+_apply: Any = super(torch.autograd.Function, _Direct).apply
 
 
-@functools.cache
-def counts_of(codes: tuple[int, ...]) -> tuple[int, int]:
-    """The batch norms and the convolution stages of an edge with these branches."""
-    table = [BRANCHES[NAMES[code]] for code in codes]
-    return sum(b.norms for b in table), sum(b.stages for b in table)
-
-
-def saved_like(x: Tensor, y: Tensor, stages: int) -> Tensor:
-    """Returns an empty tensor for the maps that the backward needs."""
-    _, groups, blocks = lane_shape(y)
-    return x.new_empty((stages, groups, blocks, y.shape[2] * y.shape[3], LANES))
-
-
-@functools.lru_cache(maxsize=1024)
-def _shapes(
-    shape: tuple[int, ...], codes: tuple[int, ...], stride: int
-) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    """The shapes of y and of the saved maps, and the number of norms."""
-    norms, stages = counts_of(codes)
-    batch, channels, height, width = shape
-    sizes = (batch, channels, -(-height // stride), -(-width // stride))
-    z = saved_like(torch.empty(0, device="meta"), torch.empty(sizes, device="meta"), stages)
-    return sizes, tuple(z.shape), norms
-
-
-def _free(x: Tensor) -> bool:
-    """Whether nothing watches or forbids what is compiled for x."""
-    return (
-        _HAS
-        and x.is_cpu
-        and x.dtype in _BYTES
-        and type(x) in _PLAIN
-        and _modes() == 0
-        and not _profiled()
-        and choice() in _COMPILED
-    )
-
-
-def _usable(x: Tensor, w: Tensor, codes: tuple[int, ...]) -> bool:
-    """Whether x and w of an edge lie as they should."""
-    return (
-        _free(x)
-        and not x.is_neg()
-        and x.is_contiguous(memory_format=torch.channels_last)
-        and _lie((w,), x.dtype, len(codes))
-    )
-
-
-def _lie(tensors: Sequence[Tensor], dtype: torch.dtype, numbers: int | None = None) -> bool:
-    """Whether each is plain, dense, of the dtype and of so many numbers."""
-    for t in tensors:
-        if t.dtype is not dtype or type(t) not in _PLAIN or not t.is_cpu:
-            return False
-        if not t.is_contiguous() or t.is_neg() or (numbers is not None and t.numel() != numbers):
-            return False
-    return True
+def _unwatched() -> bool:
+    """Whether nothing asks for the op, or for another than the compiled kernel."""
+    return _modes() == 0 and not _profiled() and not _transformed() and choice() in _COMPILED

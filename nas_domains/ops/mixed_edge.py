@@ -21,11 +21,10 @@ from torch import Tensor
 
 from . import mixed_edge_backward, mixed_edge_reference
 from .backend import define, resolved
-from .direct import Dense, counts_of, dense, edge_backward, edge_forward, saved_like
 from .mixed_edge_checks import check_edge
-from .mixed_edge_reference import BRANCHES
+from .mixed_edge_reference import BRANCHES, counts_of, saved_like
 
-__all__ = ["BRANCHES", "mixed_edge", "mixed_edge_unchecked"]
+__all__ = ["BRANCHES", "gradients", "mixed_edge", "mixed_edge_unchecked"]
 
 
 def mixed_edge(
@@ -85,7 +84,6 @@ def mixed_edge_unchecked(
     mean: Tensor | None = None,
     var: Tensor | None = None,
     eps: float = 1e-5,
-    lies: Dense | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """:func:`mixed_edge` for a caller that knows its arguments, which is asked at each step.
 
@@ -98,7 +96,6 @@ def mixed_edge_unchecked(
         mean: As there.
         var: As there.
         eps: As there.
-        lies: Where the params lie, if that is known.
 
     Returns:
         What :func:`mixed_edge` does.
@@ -110,11 +107,9 @@ def mixed_edge_unchecked(
         mean, var = mean.to(x.dtype), var.to(x.dtype)
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, w, *params))
     if keep and not torch.compiler.is_compiling():
-        # What torch does before it, for tensors that were wrapped by transforms, is not cheap.
-        plain = lies is not None and not _transformed()
-        apply: Any = _apply if plain else _Eager.apply  # untyped in torch
-        settings = tuple(codes), stride, mean, var, training, eps
-        y, batch_mean, batch_var, _ = apply(x, w, settings, lies, *params)
+        apply: Any = _Eager.apply  # untyped in torch
+        settings = codes, stride, *_given(x, mean, var), training, eps, True
+        y, batch_mean, batch_var, _ = apply(x, w, settings, *params)
     else:
         y, batch_mean, batch_var, _ = torch.ops.nas_domains.mixed_edge_fwd(
             x, w, params, codes, stride, *_given(x, mean, var), training, eps, keep
@@ -228,8 +223,19 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     ctx.save_for_backward(x, w, mean, var, z, *params)
 
 
+def _kept(ctx: Any, g: Tensor | None, needs: Sequence[bool]) -> list[Tensor | None]:
+    x, w, mean, var, z, *params = ctx.saved_tensors
+    if g is None:  # y was not used
+        return [None] * (2 + len(params))
+    return gradients(
+        g, x, w, params, mean, var, z, ctx.branches, ctx.stride, ctx.training, ctx.eps,
+        ctx.made_by, needs,
+    )  # fmt: skip
+
+
 def _backward(ctx: Any, g: Tensor | None, *_: Tensor) -> tuple[Any, ...]:
-    dx, dw, dparams = _gradients(ctx, g, *ctx.needs_input_grad[:3])
+    needs_x, needs_w, needs_params = ctx.needs_input_grad[:3]
+    dx, dw, *dparams = _kept(ctx, g, (needs_x, needs_w, *needs_params))
     return dx, dw, dparams, *[None] * 7
 
 
@@ -237,91 +243,89 @@ class _Eager(torch.autograd.Function):
     """The op without what torch.library does at each call for lists of tensors."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, w: Tensor, settings: Any, lies: Dense | None, *params: Tensor
-    ) -> Any:
-        lies = dense(params, x.dtype) if lies is None else lies
-        output = edge_forward(x, w, lies, *settings)
-        codes, stride, mean, var, training, eps = settings
-        if output is not None:
-            ctx.lies = lies
-        else:
-            ctx.made_by = resolved("mixed_edge_fwd", x.device.type)
-            arguments = codes, stride, *_given(x, mean, var), training, eps, True
-            # Below autograd, whose own part in the op would run for nothing.
-            with torch._C._AutoDispatchBelowAutograd():
-                output = torch.ops.nas_domains.mixed_edge_fwd.default(x, w, params, *arguments)
-        _keep(ctx, (x, w, params, *settings, True), output)
+    def forward(ctx: Any, x: Tensor, w: Tensor, settings: Any, *params: Tensor) -> Any:
+        ctx.made_by = resolved("mixed_edge_fwd", x.device.type)
+        # Below autograd, whose own part in the op would run for nothing.
+        with torch._C._AutoDispatchBelowAutograd():
+            output = torch.ops.nas_domains.mixed_edge_fwd.default(x, w, params, *settings)
+        _keep(ctx, (x, w, params, *settings), output)
         return output
 
     @staticmethod
     def backward(ctx: Any, g: Tensor | None, *_: Tensor) -> tuple[Any, ...]:
         needs = ctx.needs_input_grad
-        dx, dw, dparams = _gradients(ctx, g, needs[0], needs[1], needs[4:])
-        return dx, dw, None, None, *dparams
+        dx, dw, *dparams = _kept(ctx, g, (*needs[:2], *needs[3:]))
+        return dx, dw, None, *dparams
 
 
-_transformed: Any = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
-_apply: Any = super(torch.autograd.Function, _Eager).apply
+def gradients(
+    g: Tensor,
+    x: Tensor,
+    w: Tensor,
+    params: Sequence[Tensor],
+    mean: Tensor,
+    var: Tensor,
+    z: Tensor,
+    branches: Sequence[int],
+    stride: int,
+    training: bool,
+    eps: float,
+    made_by: str,
+    needs: Sequence[bool],
+) -> list[Tensor | None]:
+    """The gradients of x, of w and of each of the params by the op, None for one not wanted.
 
-
-def _gradients(
-    ctx: Any, g: Tensor | None, needs_x: bool, needs_w: bool, needs_params: Sequence[bool]
-) -> tuple[Tensor | None, Tensor | None, list[Tensor | None]]:
-    x, w, mean, var, z, *params = ctx.saved_tensors
-    if g is None:  # y was not used
-        return None, None, [None] * len(params)
+    Args:
+        g: Gradient of y.
+        x: As :func:`mixed_edge` has it, like the next.
+        w: As there.
+        params: As there.
+        mean: What the forward used, like the variance.
+        var: As the mean.
+        z: The maps that it kept.
+        branches: Their codes.
+        stride: As there.
+        training: Whether the mean and the variance are those of the batch.
+        eps: As there.
+        made_by: The backend of the forward.
+        needs: Whether each gradient is wanted.
+    """
     if torch.is_grad_enabled():
         # The gradient itself will be differentiated: what the op returned is a constant to
         # autograd, so everything is computed again from x.
-        return _twice_differentiable(
-            g, x, w, params, ctx, mean, var, [needs_x, needs_w, *needs_params]
-        )
-    lies = getattr(ctx, "lies", None)
-    if lies is not None:
-        direct = edge_backward(
-            g, x, w, params, lies, ctx.branches, ctx.stride, mean, var, ctx.training, ctx.eps, z,
-            (needs_x, needs_w, *needs_params),
-        )  # fmt: skip
-        if direct is not None:
-            return direct
-    now, made_by = resolved("mixed_edge_bwd", x.device.type), getattr(ctx, "made_by", "native")
+        settings = branches, stride, mean, var, training, eps
+        return _twice_differentiable(g, x, w, params, settings, needs)
+    now = resolved("mixed_edge_bwd", x.device.type)
     if now != made_by and "triton" in (now, made_by):
         raise RuntimeError(
             f"mixed_edge: the backend {now} cannot read what {made_by} kept for the backward; "
             "run both passes on one backend."
         )
-    wanted = [i for i, needed in enumerate(needs_params) if needed]
+    wanted = [i for i, needed in enumerate(needs[2:]) if needed]
     dx, dw, found = torch.ops.nas_domains.mixed_edge_bwd.default(
-        g, x, w, params, ctx.branches, ctx.stride, mean, var, ctx.training, ctx.eps, z,
-        needs_x, needs_w, wanted,
-    )  # fmt: skip
+        g, x, w, params, branches, stride, mean, var, training, eps, z, needs[0], needs[1], wanted
+    )
     grads = dict(zip(wanted, found, strict=True))
     dparams = [grads.get(i) for i in range(len(params))]
-    return dx if needs_x else None, dw if needs_w else None, dparams
+    return [dx if needs[0] else None, dw if needs[1] else None, *dparams]
 
 
 def _twice_differentiable(
     g: Tensor,
     x: Tensor,
     w: Tensor,
-    params: list[Tensor],
-    ctx: Any,
-    mean: Tensor,
-    var: Tensor,
-    needs: list[bool],
-) -> tuple[Tensor | None, Tensor | None, list[Tensor | None]]:
-    y = mixed_edge_reference.formula(
-        x, w, params, ctx.branches, ctx.stride, mean, var, ctx.training, ctx.eps
-    )
+    params: Sequence[Tensor],
+    settings: tuple[Any, ...],
+    needs: Sequence[bool],
+) -> list[Tensor | None]:
+    y = mixed_edge_reference.formula(x, w, params, *settings)
     inputs = [t for t, needed in zip((x, w, *params), needs, strict=True) if needed]
     grads = iter(
         torch.autograd.grad(
             y, inputs, g, create_graph=True, allow_unused=True, materialize_grads=True
         )
     )
-    dx, dw, *dps = [next(grads) if needed else None for needed in needs]
-    return dx, dw, dps
+    return [next(grads) if needed else None for needed in needs]
 
 
 define(

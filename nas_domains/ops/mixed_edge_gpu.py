@@ -19,9 +19,8 @@ import torch
 from torch import Tensor
 
 from ..kernels import pointwise
-from .direct import saved_like
 from .mixed_edge import output_like
-from .mixed_edge_reference import BRANCHES, NAMES, dense, reduction
+from .mixed_edge_reference import BRANCHES, NAMES, dense, reduction, saved_like
 
 __all__ = ["Edge", "Stage", "affine", "forward"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["BRANCHES", "LANES", "Branch", "formula", "lane_shape", "layout", "unpack"]
+__all__ = [
+    "BRANCHES",
+    "LANES",
+    "Branch",
+    "counts_of",
+    "formula",
+    "lane_shape",
+    "layout",
+    "saved_like",
+    "unpack",
+]
 
 LANES = 16
 """Channels (of several images where an image has few) that lie side by side in a saved map."""
@@ -58,6 +69,19 @@ def lane_shape(x: Tensor) -> tuple[int, int, int]:
     batch, channels = x.shape[:2]
     pack = max(1, LANES // channels)
     return pack, -(-batch // pack), -(-channels // LANES)
+
+
+@functools.cache
+def counts_of(codes: tuple[int, ...]) -> tuple[int, int]:
+    """The batch norms and the convolution stages of an edge with these branches."""
+    table = [BRANCHES[NAMES[code]] for code in codes]
+    return sum(b.norms for b in table), sum(b.stages for b in table)
+
+
+def saved_like(x: Tensor, y: Tensor, stages: int) -> Tensor:
+    """Returns an empty tensor like x for the maps, of the size of y, that the backward needs."""
+    _, groups, blocks = lane_shape(y)
+    return x.new_empty((stages, groups, blocks, y.shape[2] * y.shape[3], LANES))
 
 
 def layout(x: Tensor) -> Tensor:

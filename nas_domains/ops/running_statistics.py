@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from .backend import define
-from .direct import Dense, move_running
 
 __all__ = ["update_running"]
 
@@ -28,7 +27,6 @@ def update_running(
     var: Tensor,
     momentum: float,
     values: int,
-    lies: Sequence[Dense] | None = None,
 ) -> None:
     """Moves the running statistics of N batch norms of C channels towards those of a batch.
 
@@ -40,17 +38,13 @@ def update_running(
         var: Biased variances [N, C] of the batch.
         momentum: Share of the batch, 0 to 1.
         values: Values a channel has in the batch, at least 2.
-        lies: Where the means, the variances and the counts lie, if that is known.
     """
     # Plain PyTorch is what a compiler fuses; the kernel has no half types.
     if torch.compiler.is_compiling() or mean.dtype not in (torch.float32, torch.float64):
         with torch.no_grad():
             _reference(list(means), list(vars), list(counts), mean, var, momentum, values)
         return
-    if not move_running(lies, mean, var, momentum, values):
-        torch.ops.nas_domains.update_running.default(
-            means, vars, counts, mean, var, momentum, values
-        )
+    torch.ops.nas_domains.update_running.default(means, vars, counts, mean, var, momentum, values)
     torch.autograd.graph.increment_version((*means, *vars, *counts))
 
 

@@ -36,7 +36,11 @@ def run(mixed, backend, training):
 @pytest.mark.parametrize("training", [True, False])
 def test_equal_to_the_candidates(candidates, stride, training):
     mixed = MixedOp(candidates, 4, stride, 2).double()
-    assert mixed.fused is not None and mixed.fused.applies(torch.zeros(1, 4, 2, 2).double())
+    whole = mixed.fused
+    assert whole is not None
+    assert (
+        whole(torch.zeros(2, 4, 2, 2).double(), torch.ones(len(candidates)).double()) is not None
+    )
     for buffer in mixed.buffers():
         if buffer.is_floating_point():
             buffer += torch.rand_like(buffer)
@@ -98,8 +102,10 @@ def test_other_candidates_are_left_alone():
 @native
 def test_mixed_precision_goes_back_to_the_candidates():
     mixed = MixedOp(DARTS, 4, 1, 2)
-    assert not mixed.fused.applies(torch.zeros(2, 4, 5, 5, dtype=torch.bfloat16))
-    assert not mixed.fused.applies(torch.zeros(2, 4, 5, 5, dtype=torch.float64))
+    for dtype in torch.bfloat16, torch.float64:
+        x = torch.zeros(2, 4, 5, 5, dtype=dtype)
+        assert mixed.fused(x, torch.ones(8, dtype=dtype)) is None
+    assert mixed.fused(torch.zeros(2, 4, 5, 5), torch.ones(8)) is not None
 
 
 def test_half_precision_trains_on_the_cpu():

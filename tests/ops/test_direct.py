@@ -1,5 +1,6 @@
-"""Computing on memory: the same bits as the ops, and the ops wherever something is unusual."""
+"""Computing on memory: the same bits as the op, and the op wherever something is unusual."""
 
+import gc
 import importlib
 
 import pytest
@@ -11,7 +12,7 @@ from nas_domains.nn.mixed import MixedOp
 from nas_domains.ops import direct
 from nas_domains.ops.mixed_edge import mixed_edge_unchecked
 from nas_domains.ops.mixed_edge_checks import param_shapes
-from nas_domains.ops.mixed_edge_reference import NAMES
+from nas_domains.ops.mixed_edge_reference import NAMES, counts_of
 from nas_domains.ops.running_statistics import update_running
 
 backends = importlib.import_module("nas_domains.ops.backend")
@@ -19,76 +20,104 @@ pytestmark = pytest.mark.skipif(
     backends.resolved("mixed_edge_fwd", "cpu") != "native", reason="nothing compiled"
 )
 LAST = torch.channels_last
-# The package has functions of these names.
-MODULE = importlib.import_module("nas_domains.ops.mixed_edge")
+EPS, MOMENTUM = 1e-4, 0.2
 BRANCHES = {1: ("none", "max_pool", "skip", "sep_conv_3", "dil_conv_5", "conv_1"),
             2: ("avg_pool", "reduce", "sep_conv_5", "conv_3")}  # fmt: skip
 
 
-def problem(stride=1, dtype=torch.float32, seed=0):
+def problem(stride=1, dtype=torch.float32, shape=(3, 6, 7, 5), seed=0):
+    """x, w, params, running statistics and codes."""
     g = torch.Generator().manual_seed(seed)
-    x = torch.randn(3, 6, 7, 5, generator=g, dtype=dtype).contiguous(memory_format=LAST)
-    names = BRANCHES[stride]
-    shapes = [shape for name in names for shape in param_shapes(name, 6)]
+    channels, names = shape[1], BRANCHES[stride]
+    x = torch.randn(shape, generator=g, dtype=dtype).contiguous(memory_format=LAST)
+    shapes = [shape for name in names for shape in param_shapes(name, channels)]
     params = [torch.randn(s, generator=g, dtype=dtype, requires_grad=True) for s in shapes]
     w = torch.rand(len(names), generator=g, dtype=dtype, requires_grad=True)
-    return x.requires_grad_(), w, params, tuple(NAMES.index(name) for name in names)
+    codes = tuple(NAMES.index(name) for name in names)
+    norms = range(counts_of(codes)[0])
+    running = [[torch.rand(channels, generator=g, dtype=dtype) for _ in norms] for _ in range(2)]
+    return x.requires_grad_(), w, params, [*running, [torch.tensor(i) for i in norms]], codes
 
 
-def step(x, w, params, codes, stride, wanted=None, **given):
-    """Output, statistics and gradients of a call."""
-    y, mean, var = mixed_edge_unchecked(x, w, params, codes, stride, **given)
-    leaves = [x, w, *params] if wanted is None else wanted
+def edge_of(x, params, running, codes, stride=1):
+    kinds = x.dtype, x.dtype, torch.int64
+    lies = [direct.dense(row, kind) for row, kind in zip(running, kinds, strict=True)]
+    weights = direct.dense(params, x.dtype)
+    return direct.DirectEdge(x, codes, stride, EPS, weights, lies, MOMENTUM)
+
+
+def gradient(y):
     g = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape)
-    g = g.contiguous(memory_format=LAST)
-    return [y, mean, var, *torch.autograd.grad(y, leaves, g)]
+    return g.contiguous(memory_format=LAST)
+
+
+def by_op(x, w, params, running, codes, stride=1):
+    """Output, gradients and running statistics of the op."""
+    y, mean, var = mixed_edge_unchecked(x, w, params, codes, stride, eps=EPS)
+    update_running(*running, mean, var, MOMENTUM, y.numel() // y.shape[1])
+    grads = torch.autograd.grad(y, [x, w, *params], gradient(y))
+    return [y, *grads, *[t for row in running for t in row]]
+
+
+def compare(own, others):
+    for a, b in zip(own, others, strict=True):
+        assert torch.equal(a, b) and a.stride() == b.stride()
 
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Which functions have computed, and not handed on to an op."""
+    """Which passes have computed on memory."""
     seen = []
-    for name in ("edge_forward", "edge_backward"):
-        own = getattr(MODULE, name)
+    for name in ("forward", "backward"):
+        own = getattr(direct.DirectEdge, name)
 
         def told(*arguments, own=own, name=name):
-            found = own(*arguments)
-            if found is not None:
-                seen.append(name)
-            return found
+            seen.append(name)
+            return own(*arguments)
 
-        monkeypatch.setattr(MODULE, name, told)
+        monkeypatch.setattr(direct.DirectEdge, name, told)
     return seen
 
 
+@pytest.mark.parametrize("shape", [(3, 6, 7, 5), (2, 17, 9, 8), (5, 4, 3, 1), (2, 1, 1, 1)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("training", [True, False])
-def test_bits_are_those_of_the_ops(calls, monkeypatch, stride, dtype, training):
-    x, w, params, codes = problem(stride, dtype)
-    norms = direct.counts_of(codes)[0]
-    given = {} if training else {
-        "mean": torch.linspace(-1, 1, 6 * norms, dtype=dtype).view(norms, 6),
-        "var": torch.linspace(0.5, 2, 6 * norms, dtype=dtype).view(norms, 6),
-    }  # fmt: skip
-    own = step(x, w, params, codes, stride, **given)
-    assert calls == ["edge_forward", "edge_backward"]
-    monkeypatch.setattr(direct, "_HAS", False)
-    ops = step(x, w, params, codes, stride, **given)
-    assert len(calls) == 2
-    for a, b in zip(own, ops, strict=True):
-        assert torch.equal(a, b) and a.stride() == b.stride()
+def test_bits_are_those_of_the_op(calls, stride, dtype, shape):
+    if stride == 2 and shape[1] == 1:
+        pytest.skip("a factorized reduction halves its channels")
+    expected = by_op(*problem(stride, dtype, shape), stride)
+    x, w, params, running, codes = problem(stride, dtype, shape)
+    edge = edge_of(x, params, running, codes, stride)
+    assert edge.fits(x, w)
+    y = edge(x, w, params)
+    grads = torch.autograd.grad(y, [x, w, *params], gradient(y))
+    compare([y, *grads, *[t for row in running for t in row]], expected)
+    assert calls == ["forward", "backward"]
+
+
+def test_what_is_kept_is_what_the_op_returns():
+    x, w, params, running, codes = problem()
+    _, kept = edge_of(x, params, running, codes).forward(x, w)
+    none = x.new_empty((0, 6))
+    arguments = x, w, params, codes, 1, none, none, True, EPS, True
+    _, *expected = torch.ops.nas_domains.mixed_edge_fwd(*arguments)
+    mean, var, z = edge_of(x, params, running, codes).parts(kept)
+    compare([mean, var], expected[:2])
+    # Lanes without a channel hold nothing that is read.
+    assert z.shape == expected[2].shape
 
 
 def test_only_what_is_wanted_is_computed(calls):
-    x, w, params, codes = problem()
-    whole = step(x, w, params, codes, 1)
+    x, w, params, running, codes = problem()
+    leaves, edge = [x, w, *params], edge_of(x, params, running, codes)
+    y = edge(x, w, params)
+    whole = torch.autograd.grad(y, leaves, gradient(y))
     for which in ([0], [1], [2, 5], [0, 1]):
-        leaves = [x, w, *params]
-        found = step(x, w, params, codes, 1, [leaves[i] for i in which])
-        for i, grad in zip(which, found[3:], strict=True):
-            assert torch.equal(grad, whole[3 + i])
-    assert calls.count("edge_backward") == 5
+        y = edge(x, w, params)
+        found = torch.autograd.grad(y, [leaves[i] for i in which], gradient(y))
+        compare(found, [whole[i] for i in which])
+    edge(x, w, params)
+    assert calls.count("backward") == 5
 
 
 class Watching(TorchDispatchMode):
@@ -101,85 +130,189 @@ class Watching(TorchDispatchMode):
 
 
 def test_what_watches_ops_sees_them(calls):
-    x, w, params, codes = problem()
-    expected = step(x, w, params, codes, 1)
+    x, w, params, running, codes = problem()
+    edge = edge_of(x, params, running, codes)
+    y = edge(x, w, params)
+    g = gradient(y)
+    expected = torch.autograd.grad(y, [x, w, *params], g, retain_graph=True)
     calls.clear()
     with Watching() as mode:
-        found = step(x, w, params, codes, 1)
-    assert not calls and "mixed_edge_fwd.default" in mode.names
+        assert not edge.fits(x, w)
+        found = torch.autograd.grad(y, [x, w, *params], g, retain_graph=True)
+    assert not calls and "mixed_edge_bwd.default" in mode.names
     with torch.profiler.profile() as profile:
-        step(x, w, params, codes, 1)
+        assert not edge.fits(x, w)
+        torch.autograd.grad(y, [x, w], g, retain_graph=True)
     assert not calls
     assert any("mixed_edge_bwd" in event.key for event in profile.key_averages())
     with backends.backend("reference"):
-        step(x, w, params, codes, 1)
+        assert not edge.fits(x, w)
+        other = torch.autograd.grad(y, [x, w, *params], g)
     assert not calls
-    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+    compare(found, expected)
+    for a, b in zip(other, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+    told = []
+    torch.func.vmap(lambda v: (told.append(edge.fits(x, v)), v)[1])(torch.rand(2, 6))
+    assert told == [False]
 
 
-def test_the_ops_run_for_what_lies_otherwise(calls):
-    x, w, params, codes = problem()
-    expected = step(x, w, params, codes, 1)
-    calls.clear()
-    turned = [p.detach().mT.contiguous().mT.requires_grad_() for p in params]
-    negative = torch._neg_view(-x.detach()).requires_grad_()
-    for case in (
-        (x.detach().contiguous().requires_grad_(), w, params),
-        (negative, w, params),
-        (x, torch.stack([w.detach()] * 2, 1)[:, 0].requires_grad_(), params),
-        (x, w, turned),
+def test_what_lies_otherwise_does_not_fit():
+    x, w, params, running, codes = problem()
+    edge = edge_of(x, params, running, codes)
+    assert edge.fits(x, w)
+    flat = x.detach()
+    for other in (
+        flat.contiguous(),
+        torch._neg_view(-flat),
+        flat.double(),
+        flat.to("meta"),
+        flat.as_subclass(type("Own", (torch.Tensor,), {})),
     ):
-        for a, b in zip(step(*case, codes, 1), expected, strict=True):
-            assert (a - b).abs().max() < 1e-4
-    assert "edge_forward" not in calls
-    # A gradient that is the same everywhere takes no memory.
-    y, _, _ = mixed_edge_unchecked(x, w, params, codes, 1)
+        assert not edge.fits(other, w)
+    for other in (
+        torch.stack([w.detach()] * 2, 1)[:, 0],
+        torch._neg_view(-w.detach()),
+        w.detach().double(),
+        w.detach()[1:],
+        w.detach()[None],
+    ):
+        assert not edge.fits(x, other)
+    for wrong in (
+        [*params[1:], params[0].detach().mT.contiguous().mT],
+        [*params[1:], params[0].double()],
+        [*params[1:], torch._neg_view(-params[0])],
+        [*params[1:], params[0].to("meta")],
+    ):
+        assert direct.dense(wrong, torch.float32) is None
+
+
+def test_the_op_takes_over_in_the_backward(calls):
+    x, w, params, running, codes = problem()
+    edge, leaves = edge_of(x, params, running, codes), [x, w, *params]
+    y = edge(x, w, params)
+    g = gradient(y)
+    expected = torch.autograd.grad(y, leaves, g)
+
+    def close(found, wanted):
+        for a, b in zip(found, wanted, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+    # Another layout, and a gradient that is the same everywhere and takes no memory.
+    y = edge(x, w, params)
     calls.clear()
-    torch.autograd.grad(y.sum(), [x, w])
+    close(torch.autograd.grad(y, leaves, g.contiguous(), retain_graph=True), expected)
+    uniform = torch.autograd.grad(y.sum(), leaves, retain_graph=True)
+    assert not calls
+    close(torch.autograd.grad(y, leaves, torch.ones_like(y)), uniform)
+    assert calls == ["backward"]
+    # What was kept comes back from elsewhere.
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.clone(), lambda t: t):
+        y = edge(x, w, params)
+    calls.clear()
+    compare(torch.autograd.grad(y, leaves, g), expected)
+    assert not calls
+    # A weight lies elsewhere since.
+    y = edge(x, w, params)
+    params[0].data = params[0].data.clone()
+    calls.clear()
+    compare(torch.autograd.grad(y, leaves, g), expected)
     assert not calls
 
 
-def test_second_derivatives_are_right(calls):
-    x, w, params, codes = problem(dtype=torch.float64)
-    y, _, _ = mixed_edge_unchecked(x, w, params, codes, 1)
-    (dx,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
-    second = torch.autograd.grad(dx.square().sum(), w)[0]
-    with backends.backend("reference"):
-        y, _, _ = mixed_edge_unchecked(x, w, params, codes, 1)
+def test_a_weight_changed_in_between_is_an_error():
+    x, w, params, running, codes = problem()
+    y = edge_of(x, params, running, codes)(x, w, params)
+    with torch.no_grad():
+        params[0].add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
+def test_an_output_that_is_not_used_has_no_gradient(calls):
+    x, w, params, running, codes = problem()
+    y = edge_of(x, params, running, codes)(x, w, params)
+
+    class Drop(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, y):
+            return y.clone()
+
+        @staticmethod
+        def backward(ctx, g):
+            return None
+
+    total = Drop.apply(y).sum() + x.sum()
+    total.backward()
+    assert torch.equal(x.grad, torch.ones_like(x)) and w.grad is None
+    assert calls == ["forward"]
+
+
+def test_second_derivatives_are_right():
+    def second(call):
+        x, w, params, running, codes = problem(dtype=torch.float64)
+        y = call(x, w, params, running, codes)
         (dx,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
-        expected = torch.autograd.grad(dx.square().sum(), w)[0]
-    torch.testing.assert_close(second, expected)
+        return torch.autograd.grad(dx.square().sum(), w)[0]
+
+    own = second(lambda x, w, p, running, codes: edge_of(x, p, running, codes)(x, w, p))
+    with backends.backend("reference"):
+        expected = second(
+            lambda x, w, p, _, codes: mixed_edge_unchecked(x, w, p, codes, 1, eps=EPS)[0]
+        )
+    torch.testing.assert_close(own, expected)
 
 
-def test_running_statistics_move_alike(monkeypatch):
-    def moved(here):
-        g = torch.Generator().manual_seed(0)
-        means, variances = ([torch.rand(5, generator=g) for _ in range(3)] for _ in range(2))
-        counts = [torch.tensor(i) for i in range(3)]
-        mean, var = torch.rand(3, 5, generator=g), torch.rand(3, 5, generator=g)
-        kinds = torch.float32, torch.float32, torch.int64
-        rows = zip((means, variances, counts), kinds, strict=True)
-        lies = [direct.dense(row, kind) for row, kind in rows] if here else None
-        update_running(means, variances, counts, mean, var, 0.1, 7, lies)
-        return [*means, *variances, *counts]
+def test_running_statistics_may_stay():
+    x, w, params, running, codes = problem()
+    lies = direct.dense(params, torch.float32)
+    edge = direct.DirectEdge(x, codes, 1, EPS, lies, (), 0.0)
+    before = [t.clone() for row in running for t in row]
+    y = edge(x, w, params)
+    compare([y], by_op(*problem())[:1])
+    compare([t for row in running for t in row], before)
 
-    own = moved(True)
-    assert all(torch.equal(a, b) for a, b in zip(own, moved(False), strict=True))
-    none = [direct.Dense((), ())] * 3
-    assert direct.move_running(none, torch.zeros(0, 5), torch.zeros(0, 5), 0.1, 2)
-    assert not direct.move_running(none, torch.zeros(1, 5), torch.zeros(1, 5), 0.1, 2)
-    monkeypatch.setattr(direct, "_HAS", False)
-    assert not direct.move_running(none, torch.zeros(0, 5), torch.zeros(0, 5), 0.1, 2)
+
+@pytest.mark.parametrize("isa", ["portable", "avx2", "avx512"])
+def test_an_edge_outlives_the_instruction_set_it_was_made_for(isa):
+    native = backends.native_module()
+    if isa not in native.supported_isas():
+        pytest.skip(f"this processor has no {isa}")
+    x, w, params, running, codes = problem()
+    edge = edge_of(x, params, running, codes)
+    before = native.isa()
+    native.set_isa(isa)
+    try:
+        expected = by_op(*problem())
+        y = edge(x, w, params)
+        grads = torch.autograd.grad(y, [x, w, *params], gradient(y))
+    finally:
+        native.set_isa(before)
+    compare([y, *grads, *[t for row in running for t in row]], expected)
+
+
+def test_what_does_not_fit_is_refused():
+    x, w, params, running, codes = problem()
+    weights = direct.dense(params, torch.float32)
+    for wrong, words in (
+        ((x, codes[:-1], 1, EPS, weights, (), 0.1), "wrong size"),
+        ((x[:, :, :1, :1][:1], codes, 1, EPS, weights, (), 0.1), "single value"),
+        ((x, codes, 3, EPS, weights, (), 0.1), "stride"),
+        ((x, codes, 1, EPS, weights, [direct.Dense((8,), (6,))] * 3, 0.1), "each batch norm"),
+    ):
+        with pytest.raises(RuntimeError, match=words):
+            direct.DirectEdge(*wrong)
 
 
 def test_the_compiled_functions_refuse_what_they_would_read_wrongly():
     native = backends.native_module()
-    names = "mixed_edge_forward", "mixed_edge_backward", "update_running", "unchanged", "addresses"
-    for name in names:
+    names = "edge", "edge_forward", "edge_backward"
+    for name in (*[f"direct_{name}" for name in names], "unchanged", "addresses"):
         with pytest.raises(TypeError):
             getattr(native, name)(1, 2)
-    sizes, codes, empty = (1, 2, 3, 3, 4), (0,), ()
-    good = (sizes, codes, 1, 1, 1e-5, 0, 0, empty, empty, 0, 0, 0, 0)
+    empty = ()
+    good = ((1, 2, 3, 3, 4), (0,), 1, 1e-5, 0.1, empty, empty, empty, empty, empty)
+    edge = native.direct_edge(*good)
     for place, wrong, kind in (
         (0, (1, 2, 3, 3), RuntimeError),
         (0, (1, 2, 3, 3, 2), RuntimeError),
@@ -188,14 +321,26 @@ def test_the_compiled_functions_refuse_what_they_would_read_wrongly():
         (1, (99,), RuntimeError),
         (1, (0, 0), RuntimeError),
         (2, 3, RuntimeError),
+        (3, "x", TypeError),
         (4, "x", TypeError),
-        (5, 0.5, TypeError),
-        (8, (3,), RuntimeError),
+        (5, (3,), RuntimeError),
+        (6, (3,), RuntimeError),
+        (7, (3,), RuntimeError),
+        (8, (0.5,), TypeError),
     ):
         with pytest.raises(kind):
-            native.mixed_edge_forward(*good[:place], wrong, *good[place + 1 :])
-    with pytest.raises(RuntimeError, match="count"):
-        native.update_running(4, 2, 3, 0.1, 0, 0, (0,), (), ())
+            native.direct_edge(*good[:place], wrong, *good[place + 1 :])
+    for wrong in (3, None, (), {}):
+        with pytest.raises((ValueError, SystemError)):
+            native.direct_edge_forward(wrong, 0, 0, 0, 0)
+        with pytest.raises((ValueError, SystemError)):
+            native.direct_edge_backward(wrong, 0, 0, 0, 0, 0, 0, ())
+    with pytest.raises(TypeError):
+        native.direct_edge_forward(edge, 0.5, 0, 0, 0)
+    with pytest.raises(RuntimeError, match="a gradient for each weight"):
+        native.direct_edge_backward(edge, 0, 0, 0, 0, 0, 0, (0,))
+    del edge
+    gc.collect()
 
 
 def test_unchanged_compares_objects():
@@ -235,6 +380,11 @@ def test_unchanged_compares_objects():
 def test_an_edge_of_a_supernet_runs_so(calls, candidates):
     mixed = MixedOp(candidates, 4, 1, 2)
     x = torch.randn(2, 4, 6, 6).contiguous(memory_format=LAST).requires_grad_()
-    y = mixed(x, torch.rand(len(candidates), requires_grad=True))
+    w = torch.rand(len(candidates), requires_grad=True)
+    y = mixed(x, w)
     y.backward(torch.randn(y.shape).contiguous(memory_format=LAST))
-    assert calls == ["edge_forward", "edge_backward"]
+    assert calls == ["forward", "backward"]
+    with torch.no_grad():
+        mixed(x, w)
+    mixed.eval()(x, w)
+    assert len(calls) == 2

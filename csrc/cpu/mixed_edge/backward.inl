@@ -153,7 +153,7 @@ static NAS_INLINE void clear(real* map, int64_t n) {
 
 // All stages that read the stage before, down to the gradient of that stage's normalised output.
 static inline void edge_back_second_kernel(
-    const edge::Args<real>& a, int64_t group, const edge::Grads<real>& grads,
+    const edge::Args<real>& a, int64_t group, edge::Part part, const edge::Grads<real>& grads,
     const edge::Scratch<real>& scratch) {
   const edge::Shape& s = a.shape;
   const int64_t lanes = s.lanes(), pixels = s.out_pixels();
@@ -169,8 +169,8 @@ static inline void edge_back_second_kernel(
     stage_back(a, i, group, g, scratch.u, slot >= 0, nullptr, grads, scratch);
     if (slot < 0) continue;
     real* du = a.du + (slot * s.groups + group) * s.out_map();
-    double* sum = sums_of(a, edge::sum_between(a.branch_count, slot), group);
-    double* product = sums_of(a, edge::sum_between(a.branch_count, slot) + 1, group);
+    double* sum = sums_of(a, edge::sum_between(a.branch_count, slot), part);
+    double* product = sums_of(a, edge::sum_between(a.branch_count, slot) + 1, part);
     vec sums[2][VECTORS] = {};
     input_back(
         a, i, scratch,
@@ -273,7 +273,7 @@ static void window_back(
 
 // All stages that read x, the pools and the skip connection.
 static inline void edge_back_first_kernel(
-    const edge::Args<real>& a, int64_t group, const edge::Grads<real>& grads,
+    const edge::Args<real>& a, int64_t group, edge::Part, const edge::Grads<real>& grads,
     const edge::Scratch<real>& scratch) {
   const edge::Shape& s = a.shape;
   const View g = view_of(s, group, s.out_pixels(), a.g, scratch.g);

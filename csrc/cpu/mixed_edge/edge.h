@@ -74,9 +74,16 @@ struct Lanewise {
   const R* of(bool is_last) const { return is_last ? last : full; }
 };
 
+// Where a group stands: its part, whose sums are collected together, and how many groups of that
+// are done.
+struct Part {
+  int64_t index, before;
+};
+
 template <class R>
 struct Args {
   Shape shape;
+  int64_t parts;
   const Stage* stages;
   int64_t stage_count;
   const Branch* branches;
@@ -95,7 +102,7 @@ struct Args {
 
   // Forward.
   R* y;                     // [B, Ho, Wo, C]
-  double* stats;            // [norms][groups][2][lanes]: mean, sum of squares around it
+  double* stats;            // [norms][parts][2][lanes]: mean, sum of squares around it
   Lanewise<R> scale, bias;  // [norms][lanes]: a batch norm is scale * z + bias
   const R* factors;         // [branches + 1][lanes]: y = sum factor * output; last: the constant
 
@@ -104,7 +111,7 @@ struct Args {
   R* dx;                 // [B, H, W, C], or null
   R* du;                 // [stages] [groups] maps: gradient of the first of two stages' norms
   const R* mean;         // [norms][lanes]
-  double* sums;          // [rows][groups][lanes]; see SUM_* below
+  double* sums;          // [rows][parts][lanes]; see SUM_* below
   Lanewise<R> gradient;  // [norms][3][lanes]: dz = c0 * g + c1 * z + c2
   bool needs_dw;
   const bool* needs_branch;  // [branches] whether a gradient flows through it

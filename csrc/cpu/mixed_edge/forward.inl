@@ -10,18 +10,34 @@ struct Collected {
   double sum, square;
 };
 
-static void store_statistics(
-    const edge::Args<real>& a, int64_t norm, int64_t group, int64_t lane, real shift, Collected c,
-    int64_t n) {
-  double* to = a.stats + (norm * a.shape.groups + group) * 2 * a.shape.lanes();
-  const double mean = c.sum / n;
-  to[lane] = shift + mean;
-  to[a.shape.lanes() + lane] = c.square - c.sum * mean;
+// Where the statistics of a norm's part lie.
+static NAS_INLINE double* statistics_of(const edge::Args<real>& a, int64_t norm, int64_t part) {
+  return a.stats + (norm * a.parts + part) * 2 * a.shape.lanes();
+}
+
+// Joins the statistics of a lane of one more group to those of its part (Chan et al. 1979).
+static NAS_INLINE void join_statistics(
+    double* to, int64_t lanes, edge::Part part, int64_t lane, real shift, Collected c, int64_t n) {
+  const double mean = c.sum / n, square = c.square - c.sum * mean;
+  double &joint_mean = to[lane], &joint_square = to[lanes + lane];
+  if (part.before == 0) {
+    joint_mean = shift + mean;
+    joint_square = square;
+    return;
+  }
+  const double d = shift + mean - joint_mean, share = 1.0 / (part.before + 1);
+  joint_mean += d * share;
+  joint_square += square + d * d * (part.before * share * n);
+}
+
+// Lanes of a group that hold images.
+static NAS_INLINE int64_t lanes_held(const edge::Shape& s, int64_t group) {
+  return s.pack == 1 ? s.lanes() : images(s, group) * s.channels;
 }
 
 // z of a stage from its input u, and the group's share of its statistics.
 static void run_stage(
-    const edge::Args<real>& a, int64_t stage, int64_t group, const real* u,
+    const edge::Args<real>& a, int64_t stage, int64_t group, edge::Part part, const real* u,
     const edge::Scratch<real>& scratch) {
   const edge::Shape& s = a.shape;
   const edge::Stage& t = a.stages[stage];
@@ -80,17 +96,20 @@ static void run_stage(
     }
   }
   if (!a.training) return;
-  for (int64_t l = 0; l < lanes; ++l) {
-    store_statistics(
-        a, t.norm, group, l, shift[l], {totals[l], totals[lanes + l]}, s.out_pixels());
+  double* joint = statistics_of(a, t.norm, part.index);
+  for (int64_t l = 0; l < lanes_held(s, group); ++l) {
+    join_statistics(
+        joint, lanes, part, l, shift[l], {totals[l], totals[lanes + l]}, s.out_pixels());
   }
 }
 
 // Statistics of the two pools, whose batch norms are rows `largest` and `mean` (or -1).
 template <int S>
 static void pool_statistics(
-    const edge::Args<real>& a, int64_t group, View x, int64_t largest, int64_t mean) {
+    const edge::Args<real>& a, int64_t group, edge::Part part, View x, int64_t largest,
+    int64_t mean) {
   const edge::Shape& s = a.shape;
+  const int64_t lanes = s.lanes(), held = lanes_held(s, group);
   for (int64_t b = 0; b < s.blocks; ++b) {
     for (int64_t v = 0; v < LANES; v += W) {
       const real* in = x.at + b * x.block + v;
@@ -116,17 +135,17 @@ static void pool_statistics(
         }
         for (int k = 0; k < 4; ++k) add_lanes(total[k], sums[k]);
       }
-      for (int64_t l = 0; l < W; ++l) {
-        const int64_t lane = b * LANES + v + l;
-        if (largest >= 0) {
-          store_statistics(
-              a, largest, group, lane, shift_max[l], {total[0][l], total[1][l]}, s.out_pixels());
+      const int64_t first = b * LANES + v;
+      const auto join = [&](int64_t norm, vec shift, const double* sum, const double* square) {
+        if (norm < 0) return;
+        double* joint = statistics_of(a, norm, part.index);
+        for (int64_t l = 0; l < W && first + l < held; ++l) {
+          join_statistics(
+              joint, lanes, part, first + l, shift[l], {sum[l], square[l]}, s.out_pixels());
         }
-        if (mean >= 0) {
-          store_statistics(
-              a, mean, group, lane, shift_mean[l], {total[2][l], total[3][l]}, s.out_pixels());
-        }
-      }
+      };
+      join(largest, shift_max, total[0], total[1]);
+      join(mean, shift_mean, total[2], total[3]);
     }
   }
 }
@@ -141,24 +160,26 @@ static inline int64_t norm_of(const edge::Args<real>& a, edge::Kind kind) {
 
 // All stages that read x, and the statistics of the pools.
 static inline void edge_first_kernel(
-    const edge::Args<real>& a, int64_t group, const edge::Scratch<real>& scratch) {
+    const edge::Args<real>& a, int64_t group, edge::Part part,
+    const edge::Scratch<real>& scratch) {
   const edge::Shape& s = a.shape;
   const View x = view_of(s, group, s.pixels(), a.x, scratch.x);
   const int64_t largest = norm_of(a, edge::Kind::max_pool);
   const int64_t mean = norm_of(a, edge::Kind::avg_pool);
   if (a.training && (largest >= 0 || mean >= 0)) {
-    s.stride == 1 ? pool_statistics<1>(a, group, x, largest, mean)
-                  : pool_statistics<2>(a, group, x, largest, mean);
+    s.stride == 1 ? pool_statistics<1>(a, group, part, x, largest, mean)
+                  : pool_statistics<2>(a, group, part, x, largest, mean);
   }
   if (a.stage_count > 0) relu_map(s, x, s.pixels(), scratch.u);
   for (int64_t i = 0; i < a.stage_count; ++i) {
-    if (a.stages[i].first) run_stage(a, i, group, scratch.u, scratch);
+    if (a.stages[i].first) run_stage(a, i, group, part, scratch.u, scratch);
   }
 }
 
 // All stages that read the stage before.
 static inline void edge_second_kernel(
-    const edge::Args<real>& a, int64_t group, const edge::Scratch<real>& scratch) {
+    const edge::Args<real>& a, int64_t group, edge::Part part,
+    const edge::Scratch<real>& scratch) {
   const edge::Shape& s = a.shape;
   const bool last = group == s.groups - 1;
   for (int64_t i = 0; i < a.stage_count; ++i) {
@@ -167,7 +188,7 @@ static inline void edge_second_kernel(
     normed_relu(
         s, z_of(a, scratch, i - 1, group), a.scale.of(last) + row, a.bias.of(last) + row,
         scratch.u);
-    run_stage(a, i, group, scratch.u, scratch);
+    run_stage(a, i, group, part, scratch.u, scratch);
   }
 }
 
@@ -264,7 +285,7 @@ static void combine(
 }
 
 static inline void edge_combine_kernel(
-    const edge::Args<real>& a, int64_t group, const edge::Scratch<real>& scratch) {
+    const edge::Args<real>& a, int64_t group, edge::Part, const edge::Scratch<real>& scratch) {
   const edge::Shape& s = a.shape;
   const View x = view_of(s, group, s.pixels(), a.x, scratch.x);
   const bool direct = in_blocks(s);

@@ -115,6 +115,11 @@ inline int64_t depthwise_size(const Shape& s, const Stage& t) {
   return t.separable ? t.kernel * t.kernel * s.lanes() : 0;
 }
 
+// Weight tensors that a stage takes.
+inline int64_t param_count(const Stage& t) {
+  return t.separable ? 2 : t.halves;
+}
+
 // Which weight tensor of a stage holds (out, tap), and where; tensor -1 if that weight is zero.
 struct Place {
   int64_t tensor, index;
@@ -130,11 +135,24 @@ inline Place place_of(const Shape& s, const Stage& t, int64_t out, int64_t in, i
   return {t.param + second, (out - second * first) * s.channels + in};
 }
 
+// Groups are worked on in this many parts of neighbours: enough for the threads, but the same
+// number for all small numbers of threads, as sums are collected a part and then added in order.
+inline int64_t part_count(const Shape& s) {
+  int64_t parts = 8;
+  while (parts < static_cast<int64_t>(torch::stable::get_num_threads())) parts *= 2;
+  return std::min(parts, s.groups);
+}
+
+// The first group of a part, or the number of groups after the last.
+inline int64_t part_begin(const Shape& s, int64_t part) {
+  return s.groups * part / part_count(s);
+}
+
 // Stages whose weights a thread packs at least: to wake another costs as much as some thousands.
 inline int64_t stages_a_thread(const Plan& plan) {
   int64_t most = 1;
   for (const Stage& t : plan.stages) most = std::max(most, pointwise_size(plan.shape, t));
-  return std::max<int64_t>(1, 8192 / most);
+  return std::max<int64_t>(1, 4096 / most);
 }
 
 // The weights of all stages as the kernels read them.
@@ -217,6 +235,7 @@ Args<R> make_args(
     const Plan& plan, const Weights<R>& weights, const R* x, const R* w, bool training) {
   Args<R> a{};
   a.shape = plan.shape;
+  a.parts = part_count(plan.shape);
   a.stages = plan.stages.data();
   a.stage_count = plan.stages.size();
   a.branches = plan.branches.data();
@@ -232,19 +251,6 @@ Args<R> make_args(
   a.pointwise = weights.pointwise_at.data();
   a.transposed = weights.transposed_at.data();
   return a;
-}
-
-// Work is cut into this many shards of groups: enough for the threads, but the same number for
-// all small numbers of threads, as sums are collected a shard and then added in order.
-inline int64_t shard_count(const Shape& s) {
-  int64_t shards = 8;
-  while (shards < static_cast<int64_t>(torch::stable::get_num_threads())) shards *= 2;
-  return std::min(shards, s.groups);
-}
-
-// Parts of a pass that collects nothing a shard: small, so that no thread waits long for another.
-inline int64_t part_count(const Shape& s) {
-  return std::min(4 * shard_count(s), s.groups);
 }
 
 // x [B, C, H, W] of the dtype of `like`, its channels innermost in memory.

@@ -1,7 +1,7 @@
 // Sums of the gradient of y, and of it times what each branch gives. Included by backward.inl.
 
-static NAS_INLINE double* sums_of(const edge::Args<real>& a, int64_t row, int64_t group) {
-  return a.sums + (row * a.shape.groups + group) * a.shape.lanes();
+static NAS_INLINE double* sums_of(const edge::Args<real>& a, int64_t row, edge::Part part) {
+  return a.sums + (row * a.parts + part.index) * a.shape.lanes();
 }
 
 // One vector's lanes of a map that is summed with g.
@@ -102,7 +102,8 @@ static void sums_with_pools(
 
 // Sums of g, and of g times what each branch gives.
 static inline void edge_sums_kernel(
-    const edge::Args<real>& a, int64_t group, const edge::Scratch<real>& scratch) {
+    const edge::Args<real>& a, int64_t group, edge::Part part,
+    const edge::Scratch<real>& scratch) {
   const edge::Shape& s = a.shape;
   const int64_t pixels = s.out_pixels();
   const View g = view_of(s, group, pixels, a.g, scratch.g);
@@ -113,10 +114,10 @@ static inline void edge_sums_kernel(
       const int64_t lane = b * LANES + v, base = b * pixels * LANES + v;
       const real *g_at = g.at + b * g.block + v, *x_at = x.at + b * x.block + v;
       Summands of{};
-      of.of_g = sums_of(a, edge::SUM_G, group) + lane;
+      of.of_g = sums_of(a, edge::SUM_G, part) + lane;
       for (int64_t k = 0; k < a.branch_count; ++k) {
         const edge::Branch& branch = a.branches[k];
-        double* to = sums_of(a, edge::SUM_BRANCH + k, group) + lane;
+        double* to = sums_of(a, edge::SUM_BRANCH + k, part) + lane;
         const vec mean = branch.norm >= 0 ? load(a.mean + branch.norm * s.lanes() + lane) : vec{};
         switch (branch.kind) {
           case edge::Kind::skip:
