@@ -259,22 +259,21 @@ PyObject* direct_edge_backward(PyObject*, PyObject* const* args, Py_ssize_t coun
 }
 
 PyObject* unchanged(PyObject*, PyObject* const* args, Py_ssize_t count) {
-  if (count != 6) {
-    PyErr_SetString(
-        PyExc_TypeError, "dicts, keys, values, empty dicts, tensors and addresses were expected.");
+  if (count != 5) {
+    PyErr_SetString(PyExc_TypeError, "dicts, keys, values, tensors and addresses were expected.");
     return nullptr;
   }
-  Py_ssize_t sizes[6];
-  for (int i = 0; i < 6; ++i) {
+  Py_ssize_t sizes[5];
+  for (int i = 0; i < 5; ++i) {
     sizes[i] = PyTuple_Size(args[i]);
     if (sizes[i] < 0) return nullptr;
   }
-  if (sizes[1] != sizes[0] || sizes[2] != sizes[0] || sizes[5] != sizes[4]) {
+  if (sizes[1] != sizes[0] || sizes[2] != sizes[0] || sizes[4] != sizes[3]) {
     PyErr_SetString(
         PyExc_ValueError, "each dict needs a key and a value, and each tensor an address.");
     return nullptr;
   }
-  for (const int which : {0, 3, 4}) fetch(args[which], sizes[which]);
+  for (const int which : {0, 3}) fetch(args[which], sizes[which]);
   fetch_behind(args[0], sizes[0]);
   for (Py_ssize_t i = 0; i < sizes[0]; ++i) {
     PyObject* found =
@@ -282,14 +281,9 @@ PyObject* unchanged(PyObject*, PyObject* const* args, Py_ssize_t count) {
     if (found == nullptr && PyErr_Occurred() != nullptr) return nullptr;
     if (found != PyTuple_GetItem(args[2], i)) Py_RETURN_FALSE;
   }
-  for (Py_ssize_t i = 0; i < sizes[3]; ++i) {
-    const Py_ssize_t size = PyDict_Size(PyTuple_GetItem(args[3], i));
-    if (size < 0) return nullptr;
-    if (size > 0) Py_RETURN_FALSE;
-  }
   try {
-    for (Py_ssize_t i = 0; i < sizes[4]; ++i) {
-      if (begin_of(PyTuple_GetItem(args[4], i)) != integer(PyTuple_GetItem(args[5], i))) {
+    for (Py_ssize_t i = 0; i < sizes[3]; ++i) {
+      if (begin_of(PyTuple_GetItem(args[3], i)) != integer(PyTuple_GetItem(args[4], i))) {
         Py_RETURN_FALSE;
       }
     }

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.hooks import RemovableHandle
 
 from ..ops.backend import choice, native_module
 from ..ops.direct import DirectEdge, dense
@@ -36,7 +37,7 @@ class Snapshot:
         lies: Where they lie, None where they are not dense.
         running_lies: Where the running means, the variances and the numbers of batches lie, None
             where they are not dense.
-        moved: These tensors, where training moves them.
+        moved: One of them for each norm, where training moves them.
         edges: What computes on that memory, for x of each shape seen; None where it cannot.
     """
 
@@ -58,7 +59,8 @@ class Snapshot:
         self._dicts = tuple(own for own, _ in rows)
         self._keys = tuple(name for _, name in rows)
         self._values = tuple(own[name] for own, name in rows)
-        self._hooks = tuple(hooks)
+        # Each registered hook has a handle of its own number: none is new while none was given.
+        self._hooks, self._handles = tuple(hooks), RemovableHandle.next_id
         self.weights: list[Any] = list(self._values[: len(convolutions)])
         self.edges: dict[tuple[int, ...], DirectEdge | None] = {}
         self.lies = dense(self.weights, dtype)
@@ -68,7 +70,7 @@ class Snapshot:
         found = [one for one in lies if one is not None]
         self.running_lies = found if len(found) == len(lies) else None
         tracks = any(n.training and n.track_running_stats for n in norms)
-        self.moved: tuple[Any, ...] = tuple(t for row in running for t in row) if tracks else ()
+        self.moved: tuple[Any, ...] = tuple(running[0]) if tracks else ()
         # What a tensor holds may be exchanged, so that it begins elsewhere.
         self._tensors: tuple[Any, ...] = ()
         self._begins: tuple[int, ...] = ()
@@ -93,7 +95,11 @@ class Snapshot:
             first = self.weights[0]
             if first.dtype is not dtype or first.device != device:
                 return False
+        if RemovableHandle.next_id != self._handles:
+            if any(self._hooks):
+                return False
+            self._handles = RemovableHandle.next_id
         found: bool = _unchanged(
-            self._dicts, self._keys, self._values, self._hooks, self._tensors, self._begins
+            self._dicts, self._keys, self._values, self._tensors, self._begins
         )
         return found

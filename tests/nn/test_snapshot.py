@@ -98,6 +98,20 @@ def test_a_change_is_noticed(change):
         torch.testing.assert_close(own, other, msg=name, rtol=1e-4, atol=1e-5)
 
 
+def test_hooks_come_and_go():
+    mixed, x = edge()
+    whole, w = mixed.fused, torch.rand(8)
+    known = vars(whole)["_snapshots"][0]
+    other = nn.Linear(2, 2).register_forward_hook(print)
+    assert known.holds(x.dtype, x.device) and whole(x, w) is not None
+    hook = norms(mixed)[3].register_forward_pre_hook(lambda m, i: None)
+    assert not known.holds(x.dtype, x.device) and whole(x, w) is None
+    other.remove()
+    assert not known.holds(x.dtype, x.device)
+    hook.remove()
+    assert known.holds(x.dtype, x.device) and whole(x, w) is not None
+
+
 def test_steps_of_an_optimizer_are_seen():
     mixed, x = edge()
     optimizer = torch.optim.SGD(mixed.parameters(), 0.5)
