@@ -15,8 +15,8 @@ Sides = tuple[int, ...]
 _LEAST = 4
 """A side is not halved below so many voxels of the input that a network is built for."""
 
-_FINE = 8
-"""Channels at full resolution where the levels begin at half of it."""
+_FINE = 2
+"""Least channels at full resolution where the levels begin at half of it; one a class else."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,13 @@ class UNet(nn.Module):
             self.decoder.append(self._block(fine.width, fine.width, fine.kernel))
         first = levels[0].width
         if shape.half:
-            self.last_up: nn.Module = self._up(first, _FINE, strides[0])
+            # The head costs the more the more channels it reads; one class follows from the rest.
+            fine = max(_FINE, outputs - 1)
+            self.last_up: nn.Module = self._up(first, fine, strides[0])
+            # Each voxel sees one of the coarser; torch would draw weights for more, too small.
+            nn.init.normal_(next(self.last_up.parameters()), std=(2 / first) ** 0.5)
             # The image itself brings back the detail that half the resolution lost.
-            self.head = self._conv(_FINE + c_in, outputs, 3)
+            self.head = self._conv(fine + c_in, outputs, 3)
         else:
             self.head = self._conv(first, outputs, 1)
         deep = levels[1:-1] if shape.deep else ()
