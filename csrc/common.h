@@ -78,7 +78,9 @@ inline Tensor contiguous(const Tensor& x, ScalarType dtype) {
 
 template <typename R>
 const R* data(const Tensor& x) {
-  return static_cast<const R*>(x.const_data_ptr());
+  const void* begin = x.const_data_ptr();
+  STD_TORCH_CHECK(begin != nullptr || x.numel() == 0, "A tensor has no memory.");
+  return static_cast<const R*>(begin);
 }
 
 template <typename R>

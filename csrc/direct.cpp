@@ -52,14 +52,22 @@ std::vector<T*> addresses(PyObject* tuple) {
   return found;
 }
 
-PyObject* data_ptr_name() {
+// Where a tensor begins.
+PyObject* data_ptr(PyObject* tensor) {
   static PyObject* const name = PyUnicode_InternFromString("data_ptr");
-  return name;
+  return PyObject_CallMethodObjArgs(tensor, name, nullptr);
 }
 
-// Where a tensor begins.
+bool is_dense(PyObject* tensor) {
+  static PyObject* const name = PyUnicode_InternFromString("is_contiguous");
+  PyObject* found = PyObject_CallMethodObjArgs(tensor, name, nullptr);
+  if (found == nullptr) throw PythonError();
+  Py_DECREF(found);
+  return found == Py_True;
+}
+
 int64_t begin_of(PyObject* tensor) {
-  PyObject* found = PyObject_CallMethodObjArgs(tensor, data_ptr_name(), nullptr);
+  PyObject* found = data_ptr(tensor);
   if (found == nullptr) throw PythonError();
   const int64_t begin = PyLong_AsLongLong(found);
   Py_DECREF(found);
@@ -259,12 +267,14 @@ PyObject* direct_edge_backward(PyObject*, PyObject* const* args, Py_ssize_t coun
 }
 
 PyObject* unchanged(PyObject*, PyObject* const* args, Py_ssize_t count) {
-  if (count != 5) {
-    PyErr_SetString(PyExc_TypeError, "dicts, keys, values, tensors and addresses were expected.");
+  if (count != 6) {
+    PyErr_SetString(
+        PyExc_TypeError,
+        "dicts, keys, values, tensors, addresses and dense tensors were expected.");
     return nullptr;
   }
-  Py_ssize_t sizes[5];
-  for (int i = 0; i < 5; ++i) {
+  Py_ssize_t sizes[6];
+  for (int i = 0; i < 6; ++i) {
     sizes[i] = PyTuple_Size(args[i]);
     if (sizes[i] < 0) return nullptr;
   }
@@ -287,6 +297,9 @@ PyObject* unchanged(PyObject*, PyObject* const* args, Py_ssize_t count) {
         Py_RETURN_FALSE;
       }
     }
+    for (Py_ssize_t i = 0; i < sizes[5]; ++i) {
+      if (!is_dense(PyTuple_GetItem(args[5], i))) Py_RETURN_FALSE;
+    }
   } catch (const PythonError&) {
     return nullptr;
   }
@@ -303,8 +316,7 @@ PyObject* addresses_of(PyObject*, PyObject* const* args, Py_ssize_t count) {
   if (found == nullptr) return nullptr;
   for (Py_ssize_t i = 0; i < n; ++i) {
     PyObject* tensor = PySequence_GetItem(args[0], i);
-    PyObject* begin =
-        tensor == nullptr ? nullptr : PyObject_CallMethodObjArgs(tensor, data_ptr_name(), nullptr);
+    PyObject* begin = tensor == nullptr ? nullptr : data_ptr(tensor);
     Py_XDECREF(tensor);
     if (begin == nullptr || PyTuple_SetItem(found, i, begin) != 0) {
       Py_DECREF(found);

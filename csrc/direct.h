@@ -20,8 +20,8 @@ PyObject* direct_edge_forward(PyObject*, PyObject* const* args, Py_ssize_t count
 // (edge, g, x, w, kept, dx, dw, dparams), the last three 0 where they are not wanted.
 PyObject* direct_edge_backward(PyObject*, PyObject* const* args, Py_ssize_t count);
 
-// (dicts, keys, values, tensors, addresses): whether each dict has its value under its key, the
-// same object, and the tensors begin at their addresses.
+// (dicts, keys, values, tensors, addresses, dense): whether each dict has its value under its key,
+// the same object, the tensors begin at their addresses, and the last ones are dense.
 PyObject* unchanged(PyObject*, PyObject* const* args, Py_ssize_t count);
 
 // (tensors): the addresses at which they begin.

@@ -61,7 +61,7 @@ PyMethodDef methods[] = {
     {"direct_edge_forward", fast(nas::direct_edge_forward), METH_FASTCALL, "Its forward pass."},
     {"direct_edge_backward", fast(nas::direct_edge_backward), METH_FASTCALL, "Its gradients."},
     {"unchanged", fast(nas::unchanged), METH_FASTCALL,
-     "Whether dicts have these objects, and tensors begin at these addresses."},
+     "Whether dicts have these objects, tensors begin at these addresses, and others are dense."},
     {"addresses", fast(nas::addresses_of), METH_FASTCALL, "Where tensors begin, as a tuple."},
     {nullptr, nullptr, 0, nullptr},
 };

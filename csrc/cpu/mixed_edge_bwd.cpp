@@ -18,8 +18,8 @@ using BackFn = void (*)(const Args<R>&, int64_t, Part, const Grads<R>&, const Sc
 template <class R>
 class PartGrads {
  public:
-  PartGrads(const Plan& plan, const std::unique_ptr<bool[]>& wanted, Buffer& memory)
-      : plan_(plan), parts_(part_count(plan.shape)), stages_(plan.stages.size()) {
+  PartGrads(const Plan& plan, int64_t parts, const std::unique_ptr<bool[]>& wanted, Buffer& memory)
+      : plan_(plan), parts_(parts), stages_(plan.stages.size()) {
     for (size_t i = 0; i < stages_; ++i) {
       offsets_.push_back(size_);
       if (wanted[i]) size_ += depthwise_size(plan.shape, plan.stages[i]);
@@ -165,9 +165,9 @@ class Backward {
                          [](bool p) { return p; });
     if (needs_.dw || (a_.training && anything && plan_.norms > 0)) {
       const auto kernel = NAS_SELECT_ISA(SumsFn<R>, edge_sums_kernel);
-      for_groups<R>(plan_, 0, true, [&](int64_t g, Part part, const Scratch<R>& scratch) {
-        kernel(a_, g, part, scratch);
-      });
+      for_groups<R>(
+          plan_, a_.parts, 0, true,
+          [&](int64_t g, Part part, const Scratch<R>& scratch) { kernel(a_, g, part, scratch); });
     }
     finish_branches(dw);
     if (!anything) return;
@@ -183,7 +183,7 @@ class Backward {
 
  private:
   void pass(BackFn<R> kernel, const PartGrads<R>& grads, bool first) {
-    for_groups<R>(plan_, 0, true, [&](int64_t g, Part part, const Scratch<R>& scratch) {
+    for_groups<R>(plan_, a_.parts, 0, true, [&](int64_t g, Part part, const Scratch<R>& scratch) {
       if (first && part.before == 0) grads.clear(part.index);
       kernel(a_, g, part, grads.of(part.index), scratch);
     });
@@ -269,8 +269,8 @@ void run_backward(const Plan& plan, const BackwardRun<R>& run) {
   for (const R* p : run.dparams) wanted.push_back(p != nullptr);
   const Needs needs = make_needs(plan, run.dx != nullptr, run.dw != nullptr, wanted);
   const Weights<R> weights(plan, run.params, true);
-  const PartGrads<R> grads(plan, needs.params, parts);
   Args<R> a = make_args<R>(plan, weights, run.x, run.w, run.training);
+  const PartGrads<R> grads(plan, a.parts, needs.params, parts);
   a.g = run.g;
   a.dx = run.dx;
   a.z = const_cast<R*>(run.z);

@@ -15,13 +15,13 @@ using GroupFn = void (*)(const Args<R>&, int64_t, Part, const Scratch<R>&);
 // Mean and biased variance of each channel from those of each part's images, of equally many
 // pixels.
 template <class R>
-void finish_norm(const Shape& s, const double* stats, R* mean, R* var) {
-  const int64_t C = s.channels, L = s.lanes(), parts = part_count(s);
+void finish_norm(const Shape& s, int64_t parts, const double* stats, R* mean, R* var) {
+  const int64_t C = s.channels, L = s.lanes();
   std::vector<double> m(C, 0), q(C, 0);
   // Calls f(statistics, images) for each image of a group: those at its place in all groups.
   const auto each_image = [&](auto f) {
     for (int64_t part = 0; part < parts; ++part) {
-      const int64_t groups = part_begin(s, part + 1) - part_begin(s, part);
+      const int64_t groups = part_begin(s, parts, part + 1) - part_begin(s, parts, part);
       for (int64_t i = 0; i < s.pack; ++i) {
         const bool lacks = part == parts - 1 && i >= s.pack - s.missing();
         if (groups > lacks) f(stats + part * 2 * L + i * C, groups - lacks);
@@ -42,7 +42,8 @@ void finish_norm(const Shape& s, const double* stats, R* mean, R* var) {
   const double n = static_cast<double>(s.batch) * s.out_pixels();
   for (int64_t c = 0; c < C; ++c) {
     mean[c] = static_cast<R>(m[c]);
-    var[c] = static_cast<R>(std::max(0.0, q[c] / n));
+    // NaN stays.
+    var[c] = static_cast<R>(std::max(q[c] / n, 0.0));
   }
 }
 
@@ -71,7 +72,7 @@ void forward(
       const int64_t norm = branch.norm - (branch.stages == 2 && between);
       if (branch.stages != 2 && !between) continue;
       if (training) {
-        finish_norm(s, stats + norm * a.parts * 2 * L, mean + norm * C, var + norm * C);
+        finish_norm(s, a.parts, stats + norm * a.parts * 2 * L, mean + norm * C, var + norm * C);
       }
       for (int64_t c = 0; c < C; ++c) {
         const int64_t at = norm * C + c;
@@ -102,7 +103,7 @@ void forward(
     finish(false);
     set_factors();
     for_groups<R>(
-        plan, a.z == nullptr ? plan.stages.size() : 0, false,
+        plan, a.parts, a.z == nullptr ? plan.stages.size() : 0, false,
         [&](int64_t g, Part part, const Scratch<R>& scratch) {
           first(a, g, part, scratch);
           second(a, g, part, scratch);
@@ -111,7 +112,7 @@ void forward(
     return;
   }
   const auto pass = [&](GroupFn<R> kernel) {
-    for_groups<R>(plan, 0, false, [&](int64_t g, Part part, const Scratch<R>& scratch) {
+    for_groups<R>(plan, a.parts, 0, false, [&](int64_t g, Part part, const Scratch<R>& scratch) {
       kernel(a, g, part, scratch);
     });
   };

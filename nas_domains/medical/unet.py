@@ -90,12 +90,12 @@ class UNet(nn.Module):
         first = levels[0].width
         if shape.half:
             # The head costs the more the more channels it reads; one class follows from the rest.
-            fine = max(_FINE, outputs - 1)
-            self.last_up: nn.Module = self._up(first, fine, strides[0])
+            channels = max(_FINE, outputs - 1)
+            self.last_up: nn.Module = self._up(first, channels, strides[0])
             # Each voxel sees one of the coarser; torch would draw weights for more, too small.
             nn.init.normal_(next(self.last_up.parameters()), std=(2 / first) ** 0.5)
             # The image itself brings back the detail that half the resolution lost.
-            self.head = self._conv(fine + c_in, outputs, 3)
+            self.head = self._conv(channels + c_in, outputs, 3)
         else:
             self.head = self._conv(first, outputs, 1)
         deep = levels[1:-1] if shape.deep else ()

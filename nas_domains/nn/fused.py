@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops.backend import resolved
-from ..ops.direct import DirectEdge
+from ..ops.direct import DirectEdge, unwatched
 from ..ops.mixed_edge import mixed_edge, mixed_edge_unchecked
 from ..ops.mixed_edge_reference import NAMES
 from .candidates import FactorizedReduce, Zero
@@ -64,8 +65,8 @@ class FusedEdge:
             not give what the candidates would, or is not compiled for x.
         """
         # For the most part with cold caches: what this touches costs more than what it computes.
-        compiling = torch.compiler.is_compiling()
-        known = None if compiling else self._known(x.dtype, x.device)
+        free = not torch.compiler.is_compiling() and unwatched()
+        known = self._known(x.dtype, x.device) if free else None
         if known is not None:
             edge = self._direct(known, x)
             if edge is not None and torch.is_grad_enabled() and edge.fits(x, w):
@@ -73,7 +74,7 @@ class FusedEdge:
                 if known.moved:
                     torch.autograd.graph.increment_version(known.moved)
                 return y
-        elif not compiling or not self._applies(x.dtype, x.device):
+        elif free or not self._applies(x.dtype, x.device):
             return None
         if x.dim() != 4 or x.numel() == 0:
             return None
@@ -115,22 +116,18 @@ class FusedEdge:
         if shape in edges:
             return edges[shape]
         edge, norm = None, self.norms[0] if self.norms else None
-        if (
-            known.lies is not None
-            and norm is not None
-            and norm.training
-            and len(shape) == 4
-            and shape[1] == norm.num_features
-            and self._values(x) > 1
-        ):
+        if known.lies is not None and norm is not None and norm.training and len(shape) == 4:
             running = known.running_lies if norm.track_running_stats else ()
             if running is not None:
                 momentum = norm.momentum or 0.0
-                edge = DirectEdge(
-                    x, self.codes, self.stride, norm.eps, known.lies, running, momentum
-                )
-        if len(edges) < _SHAPES:
-            edges[shape] = edge
+                # What does not fit is told by the op.
+                with contextlib.suppress(RuntimeError):
+                    edge = DirectEdge(
+                        x, self.codes, self.stride, norm.eps, known.lies, running, momentum
+                    )
+        if len(edges) >= _SHAPES:
+            edges.pop(next(iter(edges)), None)
+        edges[shape] = edge
         return edge
 
     def _values(self, x: Tensor) -> int:

@@ -37,7 +37,7 @@ class Snapshot:
         lies: Where they lie, None where they are not dense.
         running_lies: Where the running means, the variances and the numbers of batches lie, None
             where they are not dense.
-        moved: One of them for each norm, where training moves them.
+        moved: These tensors, where training moves them.
         edges: What computes on that memory, for x of each shape seen; None where it cannot.
     """
 
@@ -70,12 +70,14 @@ class Snapshot:
         found = [one for one in lies if one is not None]
         self.running_lies = found if len(found) == len(lies) else None
         tracks = any(n.training and n.track_running_stats for n in norms)
-        self.moved: tuple[Any, ...] = tuple(running[0]) if tracks else ()
+        self.moved: tuple[Any, ...] = tuple(t for row in running for t in row) if tracks else ()
         # What a tensor holds may be exchanged, so that it begins elsewhere.
         self._tensors: tuple[Any, ...] = ()
         self._begins: tuple[int, ...] = ()
+        self._dense: tuple[Any, ...] = ()
         if self.lies is not None:
-            self._tensors, self._begins = tuple(self.weights), self.lies.begins
+            self._tensors = self._dense = tuple(self.weights)
+            self._begins = self.lies.begins
         if self.running_lies is not None:
             for row, one in zip(running, self.running_lies, strict=True):
                 self._tensors, self._begins = (*self._tensors, *row), (*self._begins, *one.begins)
@@ -100,6 +102,6 @@ class Snapshot:
                 return False
             self._handles = RemovableHandle.next_id
         found: bool = _unchanged(
-            self._dicts, self._keys, self._values, self._tensors, self._begins
+            self._dicts, self._keys, self._values, self._tensors, self._begins, self._dense
         )
         return found

@@ -20,7 +20,7 @@ from .backend import choice, native_module
 from .mixed_edge import gradients
 from .mixed_edge_reference import counts_of, saved_like
 
-__all__ = ["Dense", "DirectEdge", "dense"]
+__all__ = ["Dense", "DirectEdge", "dense", "unwatched"]
 
 _native: Any = native_module()
 _BYTES = {torch.float32: 4, torch.float64: 8}
@@ -30,7 +30,8 @@ _LAST = torch.channels_last
 _modes: Any = getattr(torch._C, "_len_torch_dispatch_stack", None)
 _profiled: Any = getattr(torch.autograd, "_profiler_enabled", None)
 _transformed: Any = getattr(torch._C, "_are_functorch_transforms_active", None)
-_HAS = hasattr(_native, "addresses") and None not in (_modes, _profiled, _transformed)
+_saving: Any = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+_HAS = hasattr(_native, "addresses") and None not in (_modes, _profiled, _transformed, _saving)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,13 @@ def dense(tensors: Sequence[Tensor], dtype: torch.dtype) -> Dense | None:
             return None
         if not t.is_contiguous() or t.is_neg():
             return None
-    return Dense(_native.addresses(tensors), tuple([t.numel() for t in tensors]))
+    begins = _native.addresses(tensors)
+    return None if 0 in begins else Dense(begins, tuple([t.numel() for t in tensors]))
+
+
+def unwatched() -> bool:
+    """Whether nothing asks to see the ops: no mode, no profiler, no transform such as vmap."""
+    return _HAS and _modes() == 0 and not _profiled() and not _transformed()
 
 
 class DirectEdge:
@@ -93,9 +100,14 @@ class DirectEdge:
     ) -> None:
         norms, stages = counts_of(codes)
         batch, channels, height, width = x.shape
+        wanted = (channels,) * norms, (channels,) * norms, (1,) * norms
+        if running and tuple(one.numbers for one in running) != wanted:
+            raise RuntimeError("mixed_edge: running statistics of a value a channel, and a count.")
         self.branches, self.stride, self.eps = codes, stride, eps
         self._sizes = batch, channels, -(-height // stride), -(-width // stride)
-        self._maps = tuple(saved_like(x, torch.empty(self._sizes, device="meta"), stages).shape)
+        like = torch.empty(x.shape, dtype=x.dtype, device="meta")
+        y = torch.empty(self._sizes, device="meta")
+        self._maps = tuple(saved_like(like, y, stages).shape)
         self._norms = norms, channels
         self._kept = math.prod(self._maps) + 2 * norms * channels
         self._dtype, self._ratios, self._weights = x.dtype, (len(codes),), weights.begins
@@ -106,10 +118,13 @@ class DirectEdge:
         )  # fmt: skip
 
     def fits(self, x: Tensor, w: Tensor) -> bool:
-        """Whether it can be called: x and w lie as they should, and nothing watches the op.
+        """Whether it can be called: x and w lie as they should, and no other backend is asked for.
+
+        What is saved for the backward is told here from what the op saves, so not where hooks take
+        that.
 
         Args:
-            x: Of the shape.
+            x: Of the shape, where ops are :func:`unwatched`.
             w: Weights of the branches.
         """
         dtype = self._dtype
@@ -124,7 +139,9 @@ class DirectEdge:
             and x.is_cpu
             and w.is_cpu
             and not (x.is_neg() or w.is_neg())
-            and _unwatched()
+            and x.data_ptr() != 0
+            and choice() in _COMPILED
+            and _saving(False) is None
         )
 
     def __call__(self, x: Tensor, w: Tensor, weights: Sequence[Tensor]) -> Tensor:
@@ -148,7 +165,7 @@ class DirectEdge:
         if self.stride == 1:
             y = torch.empty_like(x)
         else:
-            y = torch.empty(self._sizes, dtype=self._dtype, memory_format=_LAST)
+            y = torch.empty(self._sizes, dtype=self._dtype, device=x.device, memory_format=_LAST)
         kept = x.new_empty(self._kept)
         _native.direct_edge_forward(
             self._compiled, x.data_ptr(), w.data_ptr(), y.data_ptr(), kept.data_ptr()
@@ -156,14 +173,17 @@ class DirectEdge:
         return y, kept
 
     def lies(self, saved: Sequence[Tensor], begins: tuple[int, int, int]) -> bool:
-        """Whether x, w, what was kept and the weights begin where they did.
+        """Whether x, w, what was kept and the weights lie where and as they did.
 
         Args:
             saved: These.
             begins: Where the first three did.
         """
-        found: bool = _native.addresses(saved) == begins + self._weights
-        return found
+        return (
+            _native.addresses(saved) == begins + self._weights
+            and saved[0].dtype is self._dtype
+            and saved[0].is_contiguous(memory_format=_LAST)
+        )
 
     def backward(
         self,
@@ -227,12 +247,14 @@ class _Direct(torch.autograd.Function):
             return None, *[None] * len(needs)
         if (
             not torch.is_grad_enabled()
+            and unwatched()
+            and choice() in _COMPILED
             and g.dtype is edge._dtype
             and type(g) in _PLAIN
             and g.is_contiguous(memory_format=_LAST)
             and g.is_cpu
             and not g.is_neg()
-            and _unwatched()
+            and g.data_ptr() != 0
             and edge.lies(saved, ctx.begins)
         ):
             return None, *edge.backward(g, saved, ctx.begins, needs)
@@ -247,8 +269,3 @@ class _Direct(torch.autograd.Function):
 
 # What torch does before it, for tensors that transforms have wrapped, is not cheap.
 _apply: Any = super(torch.autograd.Function, _Direct).apply
-
-
-def _unwatched() -> bool:
-    """Whether nothing asks for the op, or for another than the compiled kernel."""
-    return _modes() == 0 and not _profiled() and not _transformed() and choice() in _COMPILED

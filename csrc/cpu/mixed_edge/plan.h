@@ -137,6 +137,7 @@ inline Place place_of(const Shape& s, const Stage& t, int64_t out, int64_t in, i
 
 // Groups are worked on in this many parts of neighbours: enough for the threads, but the same
 // number for all small numbers of threads, as sums are collected a part and then added in order.
+// Asked once a pass, as torch's number of threads may be another within a parallel region.
 inline int64_t part_count(const Shape& s) {
   int64_t parts = 8;
   while (parts < static_cast<int64_t>(torch::stable::get_num_threads())) parts *= 2;
@@ -144,8 +145,8 @@ inline int64_t part_count(const Shape& s) {
 }
 
 // The first group of a part, or the number of groups after the last.
-inline int64_t part_begin(const Shape& s, int64_t part) {
-  return s.groups * part / part_count(s);
+inline int64_t part_begin(const Shape& s, int64_t parts, int64_t part) {
+  return s.groups * part / parts;
 }
 
 // Stages whose weights a thread packs at least: to wake another costs as much as some thousands.

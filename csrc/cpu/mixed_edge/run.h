@@ -1,5 +1,5 @@
-// Both passes of the mixed edge on memory: what the ops and the calls of
-// csrc/cpu/mixed_edge_at.cpp have in common. All is dense, x and its likes [B, H, W, C].
+// Both passes of the mixed edge on memory: what the ops and csrc/direct.cpp
+// have in common. All is dense, x and its likes [B, H, W, C].
 #pragma once
 
 #include "plan.h"

@@ -49,15 +49,15 @@ class ThreadScratch {
 // Calls f(group, part, scratch) for all groups, on torch's threads: each part is worked on in
 // order by one thread, which takes the next when it is done with one.
 template <class R, class F>
-void for_groups(const Plan& plan, int64_t kept_maps, bool backward, const F& f) {
-  const int64_t parts = part_count(plan.shape);
+void for_groups(const Plan& plan, int64_t parts, int64_t kept_maps, bool backward, const F& f) {
   const int64_t threads = std::min<int64_t>(torch::stable::get_num_threads(), parts);
   std::atomic<int64_t> next{0};
   torch::stable::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
     static thread_local ThreadScratch<R> memory;
     const Scratch<R> scratch = memory.of(plan, kept_maps, backward);
     for (int64_t part = next++; part < parts; part = next++) {
-      const int64_t begin = part_begin(plan.shape, part), end = part_begin(plan.shape, part + 1);
+      const int64_t begin = part_begin(plan.shape, parts, part);
+      const int64_t end = part_begin(plan.shape, parts, part + 1);
       for (int64_t g = begin; g < end; ++g) f(g, Part{part, g - begin}, scratch);
     }
     memory.trim();
