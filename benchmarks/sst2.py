@@ -12,6 +12,8 @@ sentences selects, and the development sentences (the test here) are scored once
     python benchmarks/sst2.py trec6_train.tsv trec6_test.tsv --checkpoint DIR --name trec6_parts
     python benchmarks/sst2.py trec6_train.tsv trec6_test.tsv --checkpoint DIR --name trec6_front \
         --front
+    python benchmarks/sst2.py trec6_train.tsv trec6_test.tsv --checkpoint DIR --name trec6_hidden \
+        --hidden 0.5-0.75-1
 
 With ``--front`` there is no limit: accuracy is weighed against the measured latency, and the table
 has the front too. Its scores are those of the search: of parts in shared weights, on the texts
@@ -261,6 +263,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, help="default: runs/NAME")
     parser.add_argument("--name", default="sst2", help="of the study and its files")
     parser.add_argument("--front", action="store_true", help="accuracy against latency")
+    parser.add_argument("--hidden", help="shares of the features between the blocks to choose from")
     parser.add_argument("--option", action="append", default=[], help="more, for the command")
     arguments = parser.parse_args()
     if arguments.train is None:
@@ -270,7 +273,8 @@ def main() -> None:
     if not arguments.test or not arguments.checkpoint:
         parser.error("name the test file and --checkpoint")
     options = ["--data", arguments.train, "--option", f"test={Path(arguments.test).absolute()}"]
-    options += ["--space", f"transformer:checkpoint={arguments.checkpoint},tune={arguments.tune}"]
+    space = f"transformer:checkpoint={arguments.checkpoint},tune={arguments.tune}"
+    options += ["--space", space + (f",hidden={arguments.hidden}" if arguments.hidden else "")]
     options += ["--strategy", arguments.strategy, "--objective", "accuracy"]
     limit = f"params<={limit_of(arguments.checkpoint)}"
     options += ["--objective", "latency_ms" if arguments.front else limit]
