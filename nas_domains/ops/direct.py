@@ -48,7 +48,7 @@ class Dense:
 
 
 def dense(tensors: Sequence[Tensor], dtype: torch.dtype) -> Dense | None:
-    """Where tensors lie; None where one of them is not as :class:`Dense` says, or nothing asks.
+    """Where tensors lie; None where one is not as :class:`Dense` says, or nothing reads it.
 
     Args:
         tensors: Any.
