@@ -263,7 +263,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, help="default: runs/NAME")
     parser.add_argument("--name", default="sst2", help="of the study and its files")
     parser.add_argument("--front", action="store_true", help="accuracy against latency")
-    parser.add_argument("--hidden", help="shares of the features between the blocks to choose from")
+    parser.add_argument("--hidden", help="shares of the features between blocks to choose from")
     parser.add_argument("--option", action="append", default=[], help="more, for the command")
     arguments = parser.parse_args()
     if arguments.train is None:
