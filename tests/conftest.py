@@ -14,3 +14,20 @@ SHARED = Path(os.environ.get("NAS_DOMAINS_SHARED", Path(__file__).parents[2] / "
 needs_shared = pytest.mark.skipif(
     not SHARED.is_dir(), reason="the real data sets are not here (NAS_DOMAINS_SHARED names them)"
 )
+
+
+@pytest.fixture
+def on_memory(monkeypatch):
+    """Which passes of mixed edges have computed on memory, and not handed on to the op."""
+    from nas_domains.ops.direct import DirectEdge
+
+    seen = []
+    for name in ("forward", "backward"):
+        own = getattr(DirectEdge, name)
+
+        def told(*arguments, own=own, name=name):
+            seen.append(name)
+            return own(*arguments)
+
+        monkeypatch.setattr(DirectEdge, name, told)
+    return seen

@@ -56,13 +56,20 @@ def dense(tensors: Sequence[Tensor], dtype: torch.dtype) -> Dense | None:
     """
     if not _HAS:
         return None
-    for t in tensors:
-        if t.dtype is not dtype or type(t) not in _PLAIN or not t.is_cpu:
-            return None
-        if not t.is_contiguous() or t.is_neg():
-            return None
-    begins = _native.addresses(tensors)
-    return None if 0 in begins else Dense(begins, tuple([t.numel() for t in tensors]))
+    if not all(_plain(t, dtype) and t.is_contiguous() for t in tensors):
+        return None
+    return Dense(_native.addresses(tensors), tuple([t.numel() for t in tensors]))
+
+
+def _plain(t: Tensor, dtype: torch.dtype) -> bool:
+    """Whether memory of the CPU holds its numbers, in this dtype, and nothing wraps them."""
+    return (
+        t.dtype is dtype
+        and type(t) in _PLAIN
+        and t.is_cpu
+        and not t.is_neg()
+        and t.data_ptr() != 0
+    )
 
 
 def unwatched() -> bool:
@@ -127,19 +134,12 @@ class DirectEdge:
             x: Of the shape, where ops are :func:`unwatched`.
             w: Weights of the branches.
         """
-        dtype = self._dtype
         return (
-            x.dtype is dtype
-            and w.dtype is dtype
-            and type(x) in _PLAIN
-            and type(w) in _PLAIN
+            _plain(x, self._dtype)
+            and _plain(w, self._dtype)
             and x.is_contiguous(memory_format=_LAST)
             and w.shape == self._ratios
             and w.is_contiguous()
-            and x.is_cpu
-            and w.is_cpu
-            and not (x.is_neg() or w.is_neg())
-            and x.data_ptr() != 0
             and choice() in _COMPILED
             and _saving(False) is None
         )
@@ -163,7 +163,7 @@ class DirectEdge:
             w: As above.
         """
         if self.stride == 1:
-            y = torch.empty_like(x)
+            y = torch.empty_like(x, memory_format=_LAST)
         else:
             y = torch.empty(self._sizes, dtype=self._dtype, device=x.device, memory_format=_LAST)
         kept = x.new_empty(self._kept)
@@ -172,15 +172,19 @@ class DirectEdge:
         )
         return y, kept
 
-    def lies(self, saved: Sequence[Tensor], begins: tuple[int, int, int]) -> bool:
-        """Whether x, w, what was kept and the weights lie where and as they did.
+    def fits_back(self, g: Tensor, saved: Sequence[Tensor], begins: tuple[int, int, int]) -> bool:
+        """Whether the backward can be: g lies as it should, and all else where it did.
 
         Args:
-            saved: These.
-            begins: Where the first three did.
+            g: Gradient of y, where ops are :func:`unwatched`.
+            saved: x, w, what was kept, and the weights.
+            begins: Where the first three lay.
         """
         return (
-            _native.addresses(saved) == begins + self._weights
+            _plain(g, self._dtype)
+            and g.is_contiguous(memory_format=_LAST)
+            and choice() in _COMPILED
+            and _native.addresses(saved) == begins + self._weights
             and saved[0].dtype is self._dtype
             and saved[0].is_contiguous(memory_format=_LAST)
         )
@@ -202,7 +206,7 @@ class DirectEdge:
         """
         x, w, _, *weights = saved
         empty = torch.empty_like
-        dx = empty(x) if needs[0] else None
+        dx = empty(x, memory_format=_LAST) if needs[0] else None
         dw = empty(w) if needs[1] else None
         dweights = [
             empty(p) if needed else None for p, needed in zip(weights, needs[2:], strict=True)
@@ -245,18 +249,8 @@ class _Direct(torch.autograd.Function):
         edge: DirectEdge = ctx.edge
         if g is None:
             return None, *[None] * len(needs)
-        if (
-            not torch.is_grad_enabled()
-            and unwatched()
-            and choice() in _COMPILED
-            and g.dtype is edge._dtype
-            and type(g) in _PLAIN
-            and g.is_contiguous(memory_format=_LAST)
-            and g.is_cpu
-            and not g.is_neg()
-            and g.data_ptr() != 0
-            and edge.lies(saved, ctx.begins)
-        ):
+        differentiated = torch.is_grad_enabled()
+        if not differentiated and unwatched() and edge.fits_back(g, saved, ctx.begins):
             return None, *edge.backward(g, saved, ctx.begins, needs)
         x, w, kept, *weights = saved
         mean, var, z = edge.parts(kept)

@@ -13,7 +13,6 @@ from nas_domains import ops
 from nas_domains.nn import fused
 from nas_domains.nn.candidates import DARTS, NASBENCH201
 from nas_domains.nn.mixed import MixedOp
-from nas_domains.ops import direct
 from tests.make import naive
 
 pytestmark = pytest.mark.skipif(
@@ -40,35 +39,20 @@ def gradients(mixed, x, w, y=None):
     return torch.autograd.grad(y, [x, w, *mixed.parameters()], g)
 
 
-@pytest.fixture
-def calls(monkeypatch):
-    """Which passes have computed on memory."""
-    seen = []
-    for name in ("forward", "backward"):
-        own = getattr(direct.DirectEdge, name)
-
-        def told(*arguments, own=own, name=name):
-            seen.append(name)
-            return own(*arguments)
-
-        monkeypatch.setattr(direct.DirectEdge, name, told)
-    return seen
-
-
 @pytest.mark.parametrize("candidates", [DARTS, NASBENCH201])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_an_edge_of_a_supernet_runs_so(calls, candidates, stride):
+def test_an_edge_of_a_supernet_runs_so(on_memory, candidates, stride):
     mixed, x, w = edge(candidates, stride=stride)
     gradients(mixed, x, w)
-    assert calls == ["forward", "backward"]
+    assert on_memory == ["forward", "backward"]
     with torch.no_grad():
         mixed(x, w)
     mixed.eval()(x, w)
-    assert len(calls) == 2
+    assert len(on_memory) == 2
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_another_default_device(calls, stride):
+def test_another_default_device(on_memory, stride):
     mixed, x, w = edge(stride=stride)
     expected = copy.deepcopy(mixed)(x, w)
     with torch.device("meta"):
@@ -86,7 +70,7 @@ def test_running_statistics_of_another_size_are_refused(buffer):
     assert (around == 7).all()
 
 
-def test_weights_turned_where_they_lie_are_seen(calls):
+def test_weights_turned_where_they_lie_are_seen(on_memory):
     mixed, x, w = edge()
     mixed(x, w)
     pointwise = next(
@@ -107,10 +91,10 @@ def test_statistics_that_a_graph_reads_are_known_to_have_moved(buffer):
         total.backward()
 
 
-def test_hooks_on_what_is_saved_get_what_the_op_saves(calls):
+def test_hooks_on_what_is_saved_get_what_the_op_saves(on_memory):
     mixed, x, w = edge()
     expected = gradients(copy.deepcopy(mixed), x, w)
-    calls.clear()
+    on_memory.clear()
     for watched in (False, True):
         y = checkpoint(copy.deepcopy(mixed), x, w, use_reentrant=False)
         g = torch.linspace(-1, 1, y.numel()).view(y.shape).contiguous(memory_format=LAST)
@@ -120,7 +104,7 @@ def test_hooks_on_what_is_saved_get_what_the_op_saves(calls):
         else:
             found = torch.autograd.grad(y, [x, w], g)
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=False))
-    assert not calls
+    assert not on_memory
 
     def full(t):
         raise ValueError("full")
@@ -135,15 +119,15 @@ def test_hooks_on_what_is_saved_get_what_the_op_saves(calls):
 
 
 @pytest.mark.parametrize("mode", ["real", "fake", "symbolic"])
-def test_traced_for_a_graph(calls, mode):
+def test_traced_for_a_graph(on_memory, mode):
     mixed, x, w = edge()
     mixed.requires_grad_(False)
     for norm in norms(mixed):
         norm.track_running_stats = False
     expected = mixed(x, w)
-    calls.clear()
+    on_memory.clear()
     traced = make_fx(mixed, tracing_mode=mode, _allow_non_fake_inputs=True)(x.detach(), w.detach())
-    assert not calls
+    assert not on_memory
     torch.testing.assert_close(traced(x.detach(), w.detach()), expected)
 
 
@@ -155,11 +139,11 @@ def test_no_memory_is_told_in_a_sentence():
         mixed(gone, w)
 
 
-def test_a_gradient_of_zeros_that_takes_no_memory(calls):
+def test_a_gradient_of_zeros_that_takes_no_memory(on_memory):
     mixed, x, w = edge(shape=(2, 1, 1))
     y = mixed(x, w)
     found = torch.autograd.grad(y, [x, w], torch._efficientzerotensor(y.shape))
-    assert calls == ["forward"] and not any(g.any() for g in found)
+    assert on_memory == ["forward"] and not any(g.any() for g in found)
 
 
 def test_more_threads_than_parts():
@@ -181,21 +165,21 @@ def test_more_threads_than_parts():
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
 
 
-def test_shapes_come_and_go(calls, monkeypatch):
+def test_shapes_come_and_go(on_memory, monkeypatch):
     monkeypatch.setattr(fused, "_SHAPES", 2)
     mixed, x, w = edge()
     for size in (3, 4, 5, 3):
         mixed(x[:, :, :size, :size].contiguous(memory_format=LAST), w)
     (known,) = vars(mixed.fused)["_snapshots"]
-    assert [shape[2] for shape in known.edges] == [5, 3] and len(calls) == 4
+    assert [shape[2] for shape in known.edges] == [5, 3] and len(on_memory) == 4
 
 
-def test_not_a_number_stays(calls):
+def test_not_a_number_stays(on_memory):
     mixed, x, w = edge()
     with torch.no_grad():
         x[0, 1, 2, 3] = float("nan")
     plain = copy.deepcopy(mixed)
     y = mixed(x, w)
-    assert calls and torch.equal(y.isnan(), naive(plain, x, w).isnan())
+    assert on_memory and torch.equal(y.isnan(), naive(plain, x, w).isnan())
     for own, other in zip(mixed.buffers(), plain.buffers(), strict=True):
         assert torch.equal(own.isnan(), other.isnan())
