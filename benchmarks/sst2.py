@@ -10,7 +10,9 @@ All rows are parts of what was fine-tuned once, and are trained alike; a tenth o
 sentences selects, and the development sentences (the test here) are scored once a trained network.
 
     python benchmarks/sst2.py sst2_train.tsv sst2_dev.tsv --checkpoint all-minilm-l6-v2/
-    python benchmarks/sst2.py trec6_train.tsv trec6_test.tsv --checkpoint DIR --name trec6_parts
+    python benchmarks/sst2.py trec6_train.tsv trec6_test.tsv --checkpoint DIR --name trec6_parts \
+        --faster 0
+    python benchmarks/sst2.py trec6_train.tsv trec6_test.tsv --checkpoint DIR --name trec6_latency
     python benchmarks/sst2.py trec6_train.tsv trec6_test.tsv --checkpoint DIR --name trec6_front \
         --front
     python benchmarks/sst2.py trec6_train.tsv trec6_test.tsv --checkpoint DIR --name trec6_hidden \
