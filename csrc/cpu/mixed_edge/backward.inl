@@ -75,7 +75,7 @@ static void stage_back(
     const bool more = top + rows < s.out_height;
     const View g_after = {more ? g.at + after * g.pixel : nullptr, g.block, g.pixel};
     const View z_after = {more ? z + after * LANES : next, out_stride, LANES};
-    const Ahead ahead = {{z_after, g_after}, s.blocks};
+    const Ahead ahead = {{z_after, g_after}, s.blocks, nullptr};
     for (int64_t b = 0; b < s.blocks; ++b) {
       for (int64_t v = 0; v < LANES; v += W) {
         const int64_t lane = b * LANES + v;

@@ -35,10 +35,10 @@ static NAS_INLINE int64_t lanes_held(const edge::Shape& s, int64_t group) {
   return s.pack == 1 ? s.lanes() : images(s, group) * s.channels;
 }
 
-// z of a stage from its input u, and the group's share of its statistics.
+// z of a stage from its input u, and the group's share of its statistics. later: as in Ahead.
 static void run_stage(
     const edge::Args<real>& a, int64_t stage, int64_t group, edge::Part part, const real* u,
-    const edge::Scratch<real>& scratch) {
+    const real* later, const edge::Scratch<real>& scratch) {
   const edge::Shape& s = a.shape;
   const edge::Stage& t = a.stages[stage];
   real* z = z_of(a, scratch, stage, group);
@@ -58,7 +58,9 @@ static void run_stage(
     constexpr bool STATISTICS = decltype(statistics)::value;
     real* to = z + top * s.out_width * LANES;
     const bool more = top + s.rows < s.out_height;
-    const Ahead ahead = {{{more ? to + n * LANES : next, out_stride, LANES}, {}}, s.blocks};
+    const View after = {more ? to + n * LANES : next, out_stride, LANES};
+    const real* rest = later == nullptr ? nullptr : later + top * s.out_width * lanes;
+    const Ahead ahead = {{after, {}}, s.blocks, rest};
     if (s.narrow) {
       with_channels(s.channels, [&](auto c) {
         pointwise_narrow<decltype(c)::value, STATISTICS>(
@@ -171,8 +173,13 @@ static inline void edge_first_kernel(
                   : pool_statistics<2>(a, group, part, x, largest, mean);
   }
   if (a.stage_count > 0) relu_map(s, x, s.pixels(), scratch.u);
-  for (int64_t i = 0; i < a.stage_count; ++i) {
-    if (a.stages[i].first) run_stage(a, i, group, part, scratch.u, scratch);
+  // The next group's x.
+  const real* later =
+      group + 1 == s.groups ? nullptr : a.x + (group + 1) * s.pack * s.pixels() * s.channels;
+  for (int64_t i = next_stage(a, -1, true); i >= 0;) {
+    const int64_t next = next_stage(a, i, true);
+    run_stage(a, i, group, part, scratch.u, next < 0 ? later : nullptr, scratch);
+    i = next;
   }
 }
 
@@ -182,13 +189,14 @@ static inline void edge_second_kernel(
     const edge::Scratch<real>& scratch) {
   const edge::Shape& s = a.shape;
   const bool last = group == s.groups - 1;
-  for (int64_t i = 0; i < a.stage_count; ++i) {
-    if (a.stages[i].first) continue;
+  for (int64_t i = next_stage(a, -1, false); i >= 0; i = next_stage(a, i, false)) {
     const int64_t row = a.stages[i - 1].norm * s.lanes();
     normed_relu(
         s, z_of(a, scratch, i - 1, group), a.scale.of(last) + row, a.bias.of(last) + row,
         scratch.u);
-    run_stage(a, i, group, part, scratch.u, scratch);
+    // The input of the next stage.
+    const real* later = next_z(a, scratch, i, group, 1);
+    run_stage(a, i, group, part, scratch.u, later, scratch);
   }
 }
 

@@ -104,6 +104,20 @@ struct View {
 struct Ahead {
   View view[2];  // of `blocks` blocks each; none where `at` is null
   int64_t blocks;
+  const real* later;  // what is read once this map is done, as much as a map; null for none
+
+  // Into the second cache, as more comes before it.
+  template <int N>
+  NAS_INLINE void fetch_later(int64_t px) const {
+    if (later == nullptr) return;
+    const real* line = later + px * blocks * LANES;
+    for (int64_t b = 0; b < blocks; ++b) {
+      each<N>([&](auto j) NAS_LAMBDA {
+        __builtin_prefetch(line + decltype(j)::value * LANES, 0, 2);
+      });
+      line += N * LANES;
+    }
+  }
 
   template <int N>
   NAS_INLINE void fetch(int64_t px) const {
@@ -171,13 +185,25 @@ static NAS_INLINE real* z_of(
   return a.z != nullptr ? a.z + (stage * a.shape.groups + group) * map : scratch.z + stage * map;
 }
 
-// The map that the next stage of the same kind writes or reads, or null.
-static NAS_INLINE real* next_z(
-    const edge::Args<real>& a, const edge::Scratch<real>& scratch, int64_t stage, int64_t group) {
+// The first stage behind `stage` of a kind: those that read x, or those that read the stage before;
+// -1 for none.
+static NAS_INLINE int64_t next_stage(const edge::Args<real>& a, int64_t stage, bool first) {
   for (int64_t i = stage + 1; i < a.stage_count; ++i) {
-    if (a.stages[i].first == a.stages[stage].first) return z_of(a, scratch, i, group);
+    if (a.stages[i].first == first) return i;
   }
-  return nullptr;
+  return -1;
+}
+
+// The map that the next stage of the same kind writes or reads, of this group or the next, less
+// `before` stages; null for none.
+static NAS_INLINE real* next_z(
+    const edge::Args<real>& a, const edge::Scratch<real>& scratch, int64_t stage, int64_t group,
+    int64_t before = 0) {
+  const bool first = a.stages[stage].first;
+  const int64_t next = next_stage(a, stage, first);
+  if (next >= 0) return z_of(a, scratch, next - before, group);
+  if (a.z == nullptr || group + 1 == a.shape.groups) return nullptr;
+  return z_of(a, scratch, next_stage(a, -1, first) - before, group + 1);
 }
 
 // Rows [top, top + rows) of what the pointwise convolution of a stage reads, from its input u:

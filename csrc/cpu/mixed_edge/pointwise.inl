@@ -71,6 +71,8 @@ static void pointwise_blocks(
     const auto tile = [&](auto width) NAS_LAMBDA {
       constexpr int WIDTH = decltype(width)::value;
       ahead.fetch<WIDTH>(px);
+      // A tile of one block is bound by its loads, as which fetches count.
+      if constexpr (BLOCKS > 1) ahead.fetch_later<WIDTH>(px);
       pointwise_tile<BLOCKS, WIDTH, STATISTICS>(
           in + px * LANES, in_stride, in_blocks, weight, weight_stride, out + px * LANES,
           out_stride, statistics.shift, sum, square);
