@@ -112,9 +112,8 @@ struct Ahead {
     if (later == nullptr) return;
     const real* line = later + px * blocks * LANES;
     for (int64_t b = 0; b < blocks; ++b) {
-      each<N>([&](auto j) NAS_LAMBDA {
-        __builtin_prefetch(line + decltype(j)::value * LANES, 0, 2);
-      });
+      each<N>([&](auto j)
+                  NAS_LAMBDA { __builtin_prefetch(line + decltype(j)::value * LANES, 0, 2); });
       line += N * LANES;
     }
   }
@@ -185,8 +184,8 @@ static NAS_INLINE real* z_of(
   return a.z != nullptr ? a.z + (stage * a.shape.groups + group) * map : scratch.z + stage * map;
 }
 
-// The first stage behind `stage` of a kind: those that read x, or those that read the stage before;
-// -1 for none.
+// The first stage behind `stage` of a kind: those that read x, or those that read the stage
+// before; -1 for none.
 static NAS_INLINE int64_t next_stage(const edge::Args<real>& a, int64_t stage, bool first) {
   for (int64_t i = stage + 1; i < a.stage_count; ++i) {
     if (a.stages[i].first == first) return i;
