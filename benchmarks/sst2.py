@@ -324,6 +324,8 @@ def main() -> None:
         return
     if not arguments.test or not arguments.checkpoint:
         parser.error("name the test file and --checkpoint")
+    if arguments.faster < 0:
+        parser.error("--faster is a factor, such as 2, or 0 for any speed")
     options = ["--data", arguments.train, "--option", f"test={Path(arguments.test).absolute()}"]
     space = f"transformer:checkpoint={arguments.checkpoint},tune={arguments.tune}"
     options += ["--space", space + (f",hidden={arguments.hidden}" if arguments.hidden else "")]

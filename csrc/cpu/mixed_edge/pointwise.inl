@@ -71,7 +71,7 @@ static void pointwise_blocks(
     const auto tile = [&](auto width) NAS_LAMBDA {
       constexpr int WIDTH = decltype(width)::value;
       ahead.fetch<WIDTH>(px);
-      // A tile of one block is bound by its loads, as which fetches count.
+      // A tile of one block is bound by its loads, and a fetch is one.
       if constexpr (BLOCKS > 1) ahead.fetch_later<WIDTH>(px);
       pointwise_tile<BLOCKS, WIDTH, STATISTICS>(
           in + px * LANES, in_stride, in_blocks, weight, weight_stride, out + px * LANES,
