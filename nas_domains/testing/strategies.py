@@ -196,7 +196,7 @@ class StrategyContract:
     def test_a_longer_time_is_a_larger_plan_that_repeats(self, tmp_path: Path) -> None:
         strategy = self.make_strategy()
         short = strategy.plan(self._context(tmp_path / "a"), Budget.parse("1s"))
-        long = strategy.plan(self._context(tmp_path / "b"), Budget.parse("20s"))
+        long = strategy.plan(self._context(tmp_path / "b"), Budget.parse("60s"))
         assert set(short) == set(long) and all(value >= 1 for value in short.values())
         assert sum(long.values()) > sum(short.values())
 
