@@ -60,6 +60,31 @@ inline Tensor new_channels_last(const Tensor& like, int64_t B, int64_t C, int64_
   return new_strided(like, {B, C, H, W}, {H * W * C, 1, W * C, C});
 }
 
+// The strides of sizes [., C, sides...] in a memory where the channels are innermost.
+inline std::vector<int64_t> innermost_strides(IntList sizes) {
+  std::vector<int64_t> strides(sizes.size());
+  strides[1] = 1;
+  int64_t step = sizes[1];
+  for (size_t d = sizes.size() - 1; d >= 2; step *= sizes[d--]) strides[d] = step;
+  strides[0] = step;
+  return strides;
+}
+
+inline std::vector<int64_t> sizes_of(const Tensor& x) {
+  std::vector<int64_t> sizes;
+  for (int64_t d = 0; d < x.dim(); ++d) sizes.push_back(x.size(d));
+  return sizes;
+}
+
+// Whether x [., C, sides...] lies so.
+inline bool is_innermost(const Tensor& x) {
+  const std::vector<int64_t> strides = innermost_strides(sizes_of(x));
+  for (int64_t d = 0; d < x.dim(); ++d) {
+    if (x.size(d) > 1 && x.stride(d) != strides[d]) return false;
+  }
+  return true;
+}
+
 // x in the dense layout and dtype of `like`; x itself if it has both already. Kernels index what
 // this returns by the size of `like`, so another shape is refused here, for every op.
 inline Tensor matched(const Tensor& x, const Tensor& like) {

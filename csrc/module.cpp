@@ -4,6 +4,7 @@
 #include <Python.h>
 
 #include "cpu/isa.h"
+#include "cpu/maps.h"
 #include "cpu/multiply_add.h"
 #include "direct.h"
 
@@ -45,6 +46,11 @@ PyObject* multiply_adds(PyObject*, PyObject* args) {
   return PyLong_FromLongLong(nas::multiply_adds(rounds));
 }
 
+PyObject* release_maps(PyObject*, PyObject*) {
+  nas::release_maps();
+  Py_RETURN_NONE;
+}
+
 using Fast = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t);
 
 PyCFunction fast(Fast function) {
@@ -57,6 +63,8 @@ PyMethodDef methods[] = {
     {"set_isa", set_isa, METH_VARARGS, "Makes the CPU kernels use the named instruction set."},
     {"multiply_adds", multiply_adds, METH_VARARGS,
      "Multiplies and adds in registers, so many rounds a thread; the number of operations."},
+    {"release_maps", release_maps, METH_NOARGS,
+     "Gives back the memory of large tensors that ops returned and no tensor uses."},
     {"direct_edge", fast(nas::direct_edge), METH_FASTCALL, "A mixed edge on addresses."},
     {"direct_edge_forward", fast(nas::direct_edge_forward), METH_FASTCALL, "Its forward pass."},
     {"direct_edge_backward", fast(nas::direct_edge_backward), METH_FASTCALL, "Its gradients."},

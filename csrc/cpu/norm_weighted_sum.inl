@@ -164,10 +164,11 @@ static inline void norm_moments_kernel(
   }
 }
 
-// y = sum_k scale_k (x_k - shift_k) over a tile; scale and shift are [K, period].
+// y = bias + sum_k scale_k (x_k - shift_k) over a tile; scale and shift are [K, period], bias
+// [period].
 static inline void norm_weighted_sum_fwd_kernel(
-    const NormLayout& at, const NormTile& tile, const real* const* xs, const real* shift,
-    const real* scale, real* y, int64_t K) {
+    const NormLayout& at, const NormTile& tile, const real* const* xs, const real* bias,
+    const real* shift, const real* scale, real* y, int64_t K) {
   const int64_t P = at.period;
   if (at.inner > 1) {
     for (int64_t o = tile.outer_begin; o < tile.outer_end; ++o) {
@@ -175,14 +176,14 @@ static inline void norm_weighted_sum_fwd_kernel(
         const int64_t begin = (o * at.C + c) * at.inner, end = begin + at.inner;
         int64_t i = begin;
         for (; i + W <= end; i += W) {
-          vec acc = {};
+          vec acc = splat(bias[c]);
           for (int64_t k = 0; k < K; ++k) {
             acc += scale[k * P + c] * (Wide::load(xs[k] + i) - shift[k * P + c]);
           }
           Wide::store(y + i, acc);
         }
         for (; i < end; ++i) {
-          real acc = 0;
+          real acc = bias[c];
           for (int64_t k = 0; k < K; ++k) acc += scale[k * P + c] * (xs[k][i] - shift[k * P + c]);
           y[i] = acc;
         }
@@ -195,7 +196,7 @@ static inline void norm_weighted_sum_fwd_kernel(
     const int64_t n = end - base < P ? end - base : P;
     int64_t j = 0;
     for (; j + W <= n; j += W) {
-      vec acc = {};
+      vec acc = Wide::load(bias + j);
       for (int64_t k = 0; k < K; ++k) {
         const vec d = Wide::load(xs[k] + base + j) - Wide::load(shift + k * P + j);
         acc += Wide::load(scale + k * P + j) * d;
@@ -203,7 +204,7 @@ static inline void norm_weighted_sum_fwd_kernel(
       Wide::store(y + base + j, acc);
     }
     for (; j < n; ++j) {
-      real acc = 0;
+      real acc = bias[j];
       for (int64_t k = 0; k < K; ++k)
         acc += scale[k * P + j] * (xs[k][base + j] - shift[k * P + j]);
       y[base + j] = acc;

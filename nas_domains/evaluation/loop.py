@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..core.progress import Reporter
 from ..core.seeds import seed_all
+from ..ops.backend import release_memory
 from . import checkpoint
 
 SAVE_EVERY_SECONDS = 20.0
@@ -111,6 +112,8 @@ def run_loop(
             if path is not None and (ends or time.monotonic() - saved > SAVE_EVERY_SECONDS):
                 _save(path, done, state)
                 saved = time.monotonic()
+    # What follows has maps of other sizes.
+    release_memory()
 
 
 def _save(path: Path, done: int, state: Mapping[str, Stateful]) -> None:

@@ -97,6 +97,12 @@ def native_module() -> ModuleType | None:
     return _native
 
 
+def release_memory() -> None:
+    """Gives back the memory that CPU kernels keep for the next large tensors of their sizes."""
+    if _native is not None:
+        _native.release_maps()
+
+
 @functools.cache
 def _has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None

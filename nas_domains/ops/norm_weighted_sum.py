@@ -79,7 +79,7 @@ def norm_weighted_sum(
             f"norm_weighted_sum: normed has {len(flags)} entries; give it one for each of the "
             f"{len(xs)} tensors."
         )
-    dtype = _check_branches(xs)
+    dtype = check_branches("norm_weighted_sum", xs)
     _check_weights(w, len(xs), first)
     if (mean is None) != (var is None):
         raise ValueError("norm_weighted_sum got one of mean and var; give it both or neither.")
@@ -98,28 +98,28 @@ def norm_weighted_sum(
     return out
 
 
-def _check_branches(xs: Sequence[Tensor]) -> torch.dtype:
-    """Returns the widest dtype."""
+def check_branches(name: str, xs: Sequence[Tensor]) -> torch.dtype:
+    """Returns the widest dtype of the tensors [B, C, ...] of an op of this name."""
     first = xs[0]
     dtype = first.dtype
     if first.dim() < 2:
         raise ValueError(
-            f"norm_weighted_sum: xs[0] has shape {tuple(first.shape)}; give it tensors "
+            f"{name}: xs[0] has shape {tuple(first.shape)}; give it tensors "
             "[B, C, ...]."
         )
     for k, x in enumerate(xs):
         if not x.dtype.is_floating_point:
             raise TypeError(
-                f"norm_weighted_sum: xs[{k}] is {x.dtype}; convert it to a floating dtype."
+                f"{name}: xs[{k}] is {x.dtype}; convert it to a floating dtype."
             )
         if x.shape != first.shape:
             raise ValueError(
-                f"norm_weighted_sum: xs[{k}] has shape {tuple(x.shape)} and xs[0] "
+                f"{name}: xs[{k}] has shape {tuple(x.shape)} and xs[0] "
                 f"{tuple(first.shape)}; give it tensors of one shape."
             )
         if x.device != first.device:
             raise ValueError(
-                f"norm_weighted_sum: xs[{k}] is on {x.device} and xs[0] on {first.device}; "
+                f"{name}: xs[{k}] is on {x.device} and xs[0] on {first.device}; "
                 "move them to one device."
             )
         dtype = torch.promote_types(dtype, x.dtype)

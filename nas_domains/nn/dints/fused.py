@@ -2,8 +2,7 @@
 
 One function for a path keeps its input and what its convolutions gave, as far as that is dear to
 compute again; ReLUs, and convolutions of three weights a channel, run again in the backward pass.
-The norms of all candidates and their weighted sum are ``ops.norm_weighted_sum``, once for each
-sample, since an instance norm is a batch norm of one sample.
+The norms of all candidates and their weighted sum are ``ops.instance_weighted_sum``.
 """
 
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ...ops import norm_weighted_sum
+from ...ops import instance_weighted_sum
 from . import convs
 from .layers import Cell, ConvUnit, Increase, shifted
 
@@ -62,28 +61,21 @@ class _Weighted(torch.autograd.Function):
     ) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             weights = _grouped(counts, [w.to(x.dtype) for w in flat])
-            relu = x.clamp_min(0)
-            middles = [convs.run(relu, own[0]) if own else x for own in weights]
+            middles = [convs.run(x, own[0], relu=True) if own else x for own in weights]
             outs = [
                 convs.run(m, own[1]) if len(own) > 1 else m
                 for m, own in zip(middles, weights, strict=True)
             ]
-            normed = [count > 0 for count in counts]
-            y, means, variances = torch.empty_like(x), [], []
-            shift = bias.reshape(1, -1, *(1,) * (x.dim() - 2))
-            for b in range(len(x)):
-                one, mean, var = torch.ops.nas_domains.norm_weighted_sum_fwd(
-                    [out[b : b + 1] for out in outs], gain, normed, None, None, _EPS
-                )
-                torch.add(one, shift, out=y[b : b + 1])
-                means.append(mean)
-                variances.append(var)
+            y: Tensor
+            y, means, variances = torch.ops.nas_domains.instance_weighted_sum_fwd(
+                outs, gain, bias, [count > 0 for count in counts], _EPS
+            )
         # Without gradients of the weights nothing reads the middles but to compute the outs.
         ctx.whole = not any(w.requires_grad for w in flat)
         kept = outs if ctx.whole else middles
         kept = [t for t, count in zip(kept, counts, strict=True) if count]
         ctx.counts = counts
-        ctx.save_for_backward(x, gain, torch.stack(means), torch.stack(variances), *flat, *kept)
+        ctx.save_for_backward(x, gain, means, variances, *flat, *kept)
         return y
 
     @staticmethod
@@ -102,12 +94,13 @@ class _Weighted(torch.autograd.Function):
                 for m, own in zip(middles, weights, strict=True)
             ]
             wanted = [k for k, count in enumerate(counts) if needs_x or (count and any(needs_w))]
-            dxs, d_gain = _norm_backward(g, outs, gain, counts, means, variances, wanted)
-            del outs
-            d_bias = g.sum([0, *range(2, g.dim())])
-            relu = x.clamp_min(0) if any(needs_w) else x
+            found, d_gain, d_bias = torch.ops.nas_domains.instance_weighted_sum_bwd(
+                g, outs, gain, [count > 0 for count in counts], means, variances, _EPS, wanted
+            )
+            dxs = dict(zip(wanted, found, strict=True))
+            del outs, found
             d_weights: list[Tensor | None] = [None] * total
-            d_relu, d_x = None, None
+            d_x, firsts = None, {}
             for k, own in enumerate(weights):
                 if k not in dxs:
                     continue
@@ -119,41 +112,15 @@ class _Weighted(torch.autograd.Function):
                 if len(own) > 1:
                     if needs_w[first + 1]:
                         d_weights[first + 1] = convs.grad_weight(d, middles[k], own[1])
-                    d = convs.grad_input(d, x, own[1])
+                    d = convs.grad_input([d], [own[1]])
                 if needs_w[first]:
-                    d_weights[first] = convs.grad_weight(d, relu, own[0])
-                if needs_x:
-                    d = convs.grad_input(d, x, own[0])
-                    d_relu = d if d_relu is None else d_relu.add_(d)
-            if d_relu is not None:
-                d_relu = torch.ops.aten.threshold_backward(d_relu, x, 0)
-                d_x = d_relu if d_x is None else d_x.add_(d_relu)
+                    d_weights[first] = convs.grad_weight(d, x, own[0], relu=True)
+                firsts[k] = d
+            if needs_x and firsts:
+                ahead = convs.grad_input(list(firsts.values()), [weights[k][0] for k in firsts], x)
+                d_x = ahead if d_x is None else d_x.add_(ahead)
         cast = [None if d is None else d.to(w.dtype) for d, w in zip(d_weights, flat, strict=True)]
         return (d_x, d_gain, d_bias, None, *cast)
-
-
-def _norm_backward(
-    g: Tensor,
-    outs: Sequence[Tensor],
-    gain: Tensor,
-    counts: Sequence[int],
-    means: Tensor,
-    variances: Tensor,
-    wanted: list[int],
-) -> tuple[dict[int, Tensor], Tensor]:
-    """The gradients of the wanted outs, and of the gain."""
-    normed = [count > 0 for count in counts]
-    found = {k: torch.empty_like(g) for k in wanted}
-    d_gain = torch.zeros_like(gain)
-    for b in range(len(g)):
-        dxs, own = torch.ops.nas_domains.norm_weighted_sum_bwd(
-            g[b : b + 1], [out[b : b + 1] for out in outs], gain, normed, means[b], variances[b],
-            _EPS, True, wanted, True,
-        )  # fmt: skip
-        d_gain += own
-        for k, dx in zip(wanted, dxs, strict=True):
-            found[k][b] = dx[0]
-    return found, d_gain
 
 
 def _grouped(counts: Sequence[int], flat: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
@@ -223,10 +190,7 @@ def pointwise(x: Tensor, weight: Tensor) -> Tensor:
 
 def instance_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``functional.instance_norm`` of channels-last x [B, C, ...], differentiable."""
-    x = convs.channels_last(x)
-    gain = weight.to(x.dtype)[None]
-    each = [norm_weighted_sum([one], gain, eps=_EPS)[0] for one in torch.split(x, 1)]
-    return torch.cat(each) + bias.to(x.dtype).reshape(1, -1, *(1,) * (x.dim() - 2))
+    return instance_weighted_sum([convs.channels_last(x)], weight[None], bias, eps=_EPS)
 
 
 def run_layer(module: nn.Module, x: Tensor) -> Tensor:

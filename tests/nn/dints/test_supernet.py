@@ -160,18 +160,23 @@ def test_no_drawn_path_at_all_still_gives_a_loss_to_learn_from():
 KERNELS = sorted({k for kernels in CANDIDATES[3].values() for k in kernels}) + [(1, 1, 1)]
 
 
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("channels", [(3, 4), (16, 24)])
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_convolutions_are_those_of_torch(kernel):
+def test_convolutions_are_those_of_torch(kernel, channels, relu):
     g = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 3, 4, 5, 2, generator=g, dtype=torch.float64, requires_grad=True)
-    w = torch.randn(4, 3, *kernel, generator=g, dtype=torch.float64, requires_grad=True)
-    expected = torch.nn.functional.conv3d(x, w, padding=[k // 2 for k in kernel])
+    c_in, c_out = channels
+    x = torch.randn(2, c_in, 4, 5, 2, generator=g, dtype=torch.float64, requires_grad=True)
+    w = torch.randn(c_out, c_in, *kernel, generator=g, dtype=torch.float64, requires_grad=True)
+    given = x.relu() if relu else x
+    expected = torch.nn.functional.conv3d(given, w, padding=[k // 2 for k in kernel])
     d = torch.randn(expected.shape, generator=g, dtype=torch.float64)
     expected.backward(d)
     x, dx, w, dw = x.detach(), x.grad, w.detach(), w.grad
-    torch.testing.assert_close(run(x, w), expected.detach(), rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(grad_input(d, x, w), dx, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(grad_weight(d, x, w), dw, rtol=1e-12, atol=1e-12)
+    near = {"rtol": 1e-11, "atol": 1e-11}
+    torch.testing.assert_close(run(x, w, relu), expected.detach(), **near)
+    torch.testing.assert_close(grad_input([d], [w], x if relu else None), dx, **near)
+    torch.testing.assert_close(grad_weight(d, x, w, relu), dw, **near)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,21 @@
+// Memory of large tensors that ops return.
+#pragma once
+
+#include <cstddef>
+
+#include "../common.h"
+
+namespace nas {
+
+// As new_strided; a large one in memory that is kept, when the tensor is gone, for the next of
+// its size. Fresh memory costs a page fault each 4 KiB, and in the heap maps that come and go
+// between gradients that stay would leave holes.
+Tensor new_map(const Tensor& like, IntList sizes, IntList strides);
+
+// As empty_like, likewise.
+Tensor new_map_like(const Tensor& x);
+
+// Gives back what is kept and no tensor uses.
+void release_maps();
+
+}  // namespace nas
