@@ -51,6 +51,13 @@ PyObject* release_maps(PyObject*, PyObject*) {
   Py_RETURN_NONE;
 }
 
+PyObject* map_bytes(PyObject*, PyObject*) {
+  const nas::MapBytes found = nas::map_bytes();
+  return Py_BuildValue(
+      "(KK)", static_cast<unsigned long long>(found.now),
+      static_cast<unsigned long long>(found.most));
+}
+
 using Fast = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t);
 
 PyCFunction fast(Fast function) {
@@ -65,6 +72,8 @@ PyMethodDef methods[] = {
      "Multiplies and adds in registers, so many rounds a thread; the number of operations."},
     {"release_maps", release_maps, METH_NOARGS,
      "Gives back the memory of large tensors that ops returned and no tensor uses."},
+    {"map_bytes", map_bytes, METH_NOARGS,
+     "Bytes of it that tensors use, and used at most since the last call."},
     {"direct_edge", fast(nas::direct_edge), METH_FASTCALL, "A mixed edge on addresses."},
     {"direct_edge_forward", fast(nas::direct_edge_forward), METH_FASTCALL, "Its forward pass."},
     {"direct_edge_backward", fast(nas::direct_edge_backward), METH_FASTCALL, "Its gradients."},

@@ -44,6 +44,13 @@ class Maps {
     used_ -= bytes;
   }
 
+  MapBytes bytes() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const MapBytes found = {used_, most_since_};
+    most_since_ = used_;
+    return found;
+  }
+
   void release_all() {
     const std::lock_guard<std::mutex> lock(mutex_);
     release(idle_bytes_);
@@ -54,6 +61,7 @@ class Maps {
   void use(size_t bytes) {
     used_ += bytes;
     most_used_ = std::max(most_used_, used_);
+    most_since_ = std::max(most_since_, used_);
   }
 
   // Unmaps the largest that are idle, until so many bytes are given back or none is left.
@@ -69,7 +77,7 @@ class Maps {
 
   std::mutex mutex_;
   std::multimap<size_t, void*> idle_;
-  size_t idle_bytes_ = 0, used_ = 0, most_used_ = 0;
+  size_t idle_bytes_ = 0, used_ = 0, most_used_ = 0, most_since_ = 0;
 };
 
 // Never destroyed: tensors may outlive it.
@@ -103,6 +111,10 @@ Tensor new_map_like(const Tensor& x) {
 
 void release_maps() {
   maps().release_all();
+}
+
+MapBytes map_bytes() {
+  return maps().bytes();
 }
 
 }  // namespace nas

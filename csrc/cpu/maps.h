@@ -18,4 +18,11 @@ Tensor new_map_like(const Tensor& x);
 // Gives back what is kept and no tensor uses.
 void release_maps();
 
+// Bytes of this memory that tensors use, and used at most since the last call.
+struct MapBytes {
+  size_t now, most;
+};
+
+MapBytes map_bytes();
+
 }  // namespace nas

@@ -13,11 +13,29 @@ static NAS_INLINE int64_t panels(int64_t columns) {
   return (columns + NR - 1) / NR;
 }
 
-// c[i][j] = (ADD: +=) sum over k of a[i * a_row + k * a_col] * b[k * NR + j]; j < columns <= NR.
-template <int ROWS, bool ADD>
+// c[i][j] = (ADD: +=) sum over k of a[i * a_row + k * a_col] * b[k * NR + j]; j < columns <= NR,
+// or where HALF of a panel is enough, columns = W.
+template <int ROWS, bool ADD, bool HALF = false>
 static NAS_INLINE void product_tile(
     const real* a, int64_t a_row, int64_t a_col, const real* b, int64_t depth, real* c,
     int64_t c_row, int64_t columns) {
+  if constexpr (HALF) {
+    vec acc[ROWS] = {};
+    for (int64_t k = 0; k < depth; ++k) {
+      const vec right = load(b + k * NR);
+      const real* p = a + k * a_col;
+      each<ROWS>([&](auto i) NAS_LAMBDA {
+        constexpr int I = decltype(i)::value;
+        acc[I] = fma(splat(p[I * a_row]), right, acc[I]);
+      });
+    }
+    each<ROWS>([&](auto i) NAS_LAMBDA {
+      constexpr int I = decltype(i)::value;
+      real* to = c + I * c_row;
+      store(to, ADD ? load(to) + acc[I] : acc[I]);
+    });
+    return;
+  }
   vec acc[ROWS][2] = {};
   for (int64_t k = 0; k < depth; ++k) {
     const vec b0 = load(b + k * NR), b1 = load(b + k * NR + W);
@@ -48,23 +66,23 @@ static NAS_INLINE void product_tile(
 }
 
 // One tile of 1 to MR rows; returns how many.
-template <bool ADD>
+template <bool ADD, bool HALF = false>
 static NAS_INLINE int64_t product_rows(
     int64_t left, const real* a, int64_t a_row, int64_t a_col, const real* b, int64_t depth,
     real* c, int64_t c_row, int64_t columns) {
   if (left >= MR && left != MR + 2) {
-    product_tile<MR, ADD>(a, a_row, a_col, b, depth, c, c_row, columns);
+    product_tile<MR, ADD, HALF>(a, a_row, a_col, b, depth, c, c_row, columns);
     return MR;
   }
   if (left >= 4) {
-    product_tile<4, ADD>(a, a_row, a_col, b, depth, c, c_row, columns);
+    product_tile<4, ADD, HALF>(a, a_row, a_col, b, depth, c, c_row, columns);
     return 4;
   }
   if (left >= 2) {
-    product_tile<2, ADD>(a, a_row, a_col, b, depth, c, c_row, columns);
+    product_tile<2, ADD, HALF>(a, a_row, a_col, b, depth, c, c_row, columns);
     return 2;
   }
-  product_tile<1, ADD>(a, a_row, a_col, b, depth, c, c_row, columns);
+  product_tile<1, ADD, HALF>(a, a_row, a_col, b, depth, c, c_row, columns);
   return 1;
 }
 

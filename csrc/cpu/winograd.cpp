@@ -18,8 +18,9 @@ namespace {
 
 constexpr int64_t kPanel = 32;  // columns that every instruction set packs at a time
 constexpr int64_t kRows = 64;   // rows of a gradient that a thread sums
-// The tiles whose gradients are summed apart: fixed, so that bits do not depend on threads.
-constexpr int64_t kTilesOfPart = 256, kMostParts = 8;
+// The tiles whose gradients are summed apart, and the bytes of all sums: fixed, so that bits do
+// not depend on threads.
+constexpr int64_t kTilesOfPart = 256, kMostParts = 8, kMostBytes = 16 << 20;
 
 template <typename R>
 using ConvFn = void (*)(
@@ -109,7 +110,11 @@ void convolve(const Tensor& x, const Tensor& weight, bool back, Tensor& y, const
     }
   });
   const int64_t count = tiles.count();
-  const int64_t at_once = std::min(count, tiles_at_once(tiles, in_row + out_row, sizeof(R)));
+  // A block for each thread, if they are not too short for their products. No bit depends on it.
+  const int64_t threads = torch::stable::get_num_threads();
+  const int64_t share = std::max<int64_t>(12, (count + threads - 1) / threads);
+  const int64_t fit = tiles_at_once(tiles, in_row + out_row, sizeof(R));
+  const int64_t at_once = std::min({count, share, fit});
   const int64_t blocks = (count + at_once - 1) / at_once;
   const int64_t reals = memory_of(tiles, at_once, in_row, out_row);
   R* to = mutable_data<R>(y);
@@ -206,7 +211,8 @@ Tensor winograd_weight_cpu(Tensor g, Tensor x, IntList kernel, bool relu) {
     const auto finish = NAS_SELECT_ISA(GradientFn<R>, winograd_gradient_kernel);
     if (dw.numel() == 0) return;
     const int64_t count = tiles.count(), size = tiles.points() * point_stride(out, in_row);
-    const int64_t parts = std::clamp<int64_t>(count / kTilesOfPart, 1, kMostParts);
+    const int64_t fit = std::min<int64_t>(kMostParts, kMostBytes / (size * sizeof(R)));
+    const int64_t parts = std::max<int64_t>(1, std::min(count / kTilesOfPart, fit));
     const int64_t each = (count + parts - 1) / parts, slices = (out + kRows - 1) / kRows;
     const int64_t at_once = tiles_at_once(tiles, in_row + whole_panels(rows), sizeof(R));
     const int64_t reals = memory_of(tiles, at_once, in_row, whole_panels(rows)) + out;

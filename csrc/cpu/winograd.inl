@@ -3,109 +3,7 @@
 // each_isa.h.
 
 #include "product.inl"
-
-// The transforms along one axis (Lavin and Gray 2016), IN values to OUT.
-struct OfInput {
-  static constexpr int IN = 4, OUT = 4;
-  static NAS_INLINE void apply(const vec* d, vec* v) {
-    v[0] = d[0] - d[2];
-    v[1] = d[1] + d[2];
-    v[2] = d[2] - d[1];
-    v[3] = d[1] - d[3];
-  }
-};
-
-struct OfKernel {
-  static constexpr int IN = 3, OUT = 4;
-  static NAS_INLINE void apply(const vec* k, vec* v) {
-    const vec half = splat(real(0.5)), ends = k[0] + k[2];
-    v[0] = k[0];
-    v[1] = half * (ends + k[1]);
-    v[2] = half * (ends - k[1]);
-    v[3] = k[2];
-  }
-};
-
-struct ToOutput {
-  static constexpr int IN = 4, OUT = 2;
-  static NAS_INLINE void apply(const vec* m, vec* y) {
-    y[0] = m[0] + m[1] + m[2];
-    y[1] = m[1] - m[2] - m[3];
-  }
-};
-
-// The transposes of the last two.
-struct OfGradient {
-  static constexpr int IN = 2, OUT = 4;
-  static NAS_INLINE void apply(const vec* g, vec* v) {
-    v[0] = g[0];
-    v[1] = g[0] + g[1];
-    v[2] = g[0] - g[1];
-    v[3] = -g[1];
-  }
-};
-
-struct ToKernel {
-  static constexpr int IN = 4, OUT = 3;
-  static NAS_INLINE void apply(const vec* s, vec* k) {
-    const vec half = splat(real(0.5));
-    k[0] = s[0] + half * (s[1] + s[2]);
-    k[1] = half * (s[1] - s[2]);
-    k[2] = half * (s[1] + s[2]) + s[3];
-  }
-};
-
-// A transform along N axes: value get(i) of IN^N, the last axis fastest, to put(o, value).
-template <class Map, class Get, class Put>
-static NAS_INLINE void along_line(const Get& get, const Put& put) {
-  vec in[Map::IN], out[Map::OUT];
-  each<Map::IN>([&](auto i) NAS_LAMBDA { in[decltype(i)::value] = get(decltype(i)::value); });
-  Map::apply(in, out);
-  each<Map::OUT>([&](auto o) NAS_LAMBDA { put(decltype(o)::value, out[decltype(o)::value]); });
-}
-
-template <class Map, class Get, class Put>
-static NAS_INLINE void along_plane(const Get& get, const Put& put) {
-  vec lines[Map::IN][Map::OUT];
-  each<Map::IN>([&](auto i) NAS_LAMBDA {
-    constexpr int I = decltype(i)::value;
-    along_line<Map>(
-        [&](int j) NAS_LAMBDA { return get(I * Map::IN + j); },
-        [&](int o, vec value) NAS_LAMBDA { lines[I][o] = value; });
-  });
-  each<Map::OUT>([&](auto j) NAS_LAMBDA {
-    constexpr int J = decltype(j)::value;
-    along_line<Map>(
-        [&](int i) NAS_LAMBDA { return lines[i][J]; },
-        [&](int o, vec value) NAS_LAMBDA { put(o * Map::OUT + J, value); });
-  });
-}
-
-template <int N, class Map, class Get, class Put>
-static NAS_INLINE void transformed(const Get& get, const Put& put) {
-  if constexpr (N == 1) {
-    along_line<Map>(get, put);
-  } else if constexpr (N == 2) {
-    along_plane<Map>(get, put);
-  } else {
-    constexpr int BEFORE = Map::IN * Map::IN, AFTER = Map::OUT * Map::OUT;
-    vec planes[Map::IN][AFTER];
-    for (int i = 0; i < Map::IN; ++i) {
-      along_plane<Map>(
-          [&](int j) NAS_LAMBDA { return get(i * BEFORE + j); },
-          [&](int o, vec value) NAS_LAMBDA { planes[i][o] = value; });
-    }
-    for (int j = 0; j < AFTER; ++j) {
-      along_line<Map>(
-          [&](int i) NAS_LAMBDA { return planes[i][j]; },
-          [&](int o, vec value) NAS_LAMBDA { put(o * AFTER + j, value); });
-    }
-  }
-}
-
-static constexpr int power(int base, int exponent) {
-  return exponent == 0 ? 1 : base * power(base, exponent - 1);
-}
+#include "winograd_transform.inl"
 
 // The first n lanes, zero behind.
 static NAS_INLINE vec load_some(const real* p, int64_t n) {
@@ -150,30 +48,31 @@ struct Walk {
   // those that the map does not have.
   template <int N, int LENGTH, int FIRST, class Real>
   NAS_INLINE void voxels(Real* map, Real* outside, Real** found) const {
-    int64_t offset[N][LENGTH];
-    bool inside[N][LENGTH];
+    int64_t first[N], side[N], apart[N];
+    bool inner = true;
     int n = 0;
     for (int a = 0; a < Tiles::kAxes; ++a) {
-      if (!tiles.wide[a]) {
-        map += at[a] * step[a];
-        continue;
-      }
-      for (int i = 0; i < LENGTH; ++i) {
-        const int64_t place = 2 * at[a] - FIRST + i;
-        offset[n][i] = place * step[a];
-        inside[n][i] = place >= 0 && place < tiles.size[a];
-      }
-      ++n;
+      const int64_t place = tiles.wide[a] ? 2 * at[a] - FIRST : at[a];
+      map += place * step[a];
+      if (!tiles.wide[a]) continue;
+      inner = inner && place >= 0 && place + LENGTH <= tiles.size[a];
+      first[n] = place;
+      side[n] = tiles.size[a];
+      apart[n++] = step[a];
     }
-    for (int i = 0; i < power(LENGTH, N); ++i) {
+    each<power(LENGTH, N)>([&](auto index) NAS_LAMBDA {
+      constexpr int I = decltype(index)::value;
+      // Along the last axis, the one before it, and the first of three.
+      constexpr int STEPS[3] = {I % LENGTH, I / LENGTH % LENGTH, I / LENGTH / LENGTH};
       int64_t sum = 0;
       bool all = true;
-      for (int m = N - 1, rest = i; m >= 0; --m, rest /= LENGTH) {
-        sum += offset[m][rest % LENGTH];
-        all = all && inside[m][rest % LENGTH];
-      }
-      found[i] = all ? map + sum : outside;
-    }
+      each<N>([&](auto axis) NAS_LAMBDA {
+        constexpr int M = N - 1 - decltype(axis)::value, S = STEPS[decltype(axis)::value];
+        sum += S * apart[M];
+        all = all && first[M] + S >= 0 && first[M] + S < side[M];
+      });
+      found[I] = inner || all ? map + sum : outside;
+    });
   }
 };
 
@@ -198,6 +97,21 @@ static NAS_INLINE void points_of(
   }
 }
 
+// All rows of a product with a packed panel, of which `left` columns are looked at; beyond them
+// nothing is defined.
+template <bool ADD>
+static NAS_INLINE void panel_of(
+    int64_t rows, const real* a, int64_t a_row, int64_t a_col, const real* b, int64_t depth,
+    real* c, int64_t c_row, int64_t left) {
+  if (left <= 0) return;
+  for (int64_t i = 0; i < rows;) {
+    const real* from = a + i * a_row;
+    real* to = c + i * c_row;
+    i += left <= W ? product_rows<ADD, true>(rows - i, from, a_row, a_col, b, depth, to, c_row, W)
+                   : product_rows<ADD>(rows - i, from, a_row, a_col, b, depth, to, c_row, NR);
+  }
+}
+
 template <int N>
 static inline void winograd_block(
     const Tiles& tiles, int64_t first, int64_t count, const real* x, int64_t c_in, real floor,
@@ -215,11 +129,9 @@ static inline void winograd_block(
   for (int p = 0; p < POINTS; ++p) {
     for (int64_t j = 0; j < out_row; j += NR) {
       const real* right = weights + (j / NR * POINTS + p) * point_stride(c_in, NR);
-      for (int64_t t = 0; t < count;) {
-        t += product_rows<false>(
-            count - t, v + p * in_step + t * in_row, in_row, 1, right, c_in,
-            m + p * out_step + t * out_row + j, out_row, NR);
-      }
+      panel_of<false>(
+          count, v + p * in_step, in_row, 1, right, c_in, m + p * out_step + j, out_row,
+          c_out - j);
     }
   }
   Walk walk(tiles, c_out, first);
@@ -341,11 +253,9 @@ static inline void winograd_sums(
   for (int p = 0; p < POINTS; ++p) {
     for (int64_t j = 0; j < in_row; j += NR) {
       const real* right = v + p * in_step + j * count;
-      for (int64_t i = 0; i < c1 - c0;) {
-        i += product_rows<true>(
-            c1 - c0 - i, u + p * out_step + i, 1, out_row, right, count,
-            sums + p * point_stride(c_out, in_row) + (c0 + i) * in_row + j, in_row, NR);
-      }
+      panel_of<true>(
+          c1 - c0, u + p * out_step, 1, out_row, right, count,
+          sums + p * point_stride(c_out, in_row) + c0 * in_row + j, in_row, c_in - j);
     }
   }
 }

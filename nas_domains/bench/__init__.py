@@ -17,6 +17,7 @@ __all__ = ["names", "render", "run"]
 # A benchmark is a module with measure(rounds, device), and SAMPLE, or NAME and check(device).
 # One whose measure returns {"rows": ...} brings render(result) and draw(result, path) too.
 _ENTRIES = {
+    "convolve": "nas_domains.bench.convolve",
     "elastic-attention": "nas_domains.bench.elastic_attention",
     "mixed-op": "nas_domains.bench.mixed_op",
     "norm-weighted-sum": "nas_domains.bench.norm_weighted_sum",

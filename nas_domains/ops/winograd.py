@@ -3,8 +3,8 @@ r"""Convolutions that keep their size, of kernel sides 1 and 3, by Winograd's mi
 .. math::
     y_v = \sum_t \max(x_{v + t}, 0 \text{ or } -\infty)\, w_t
 
-over the places t of a kernel of sides 1 and 3, zeros beyond the ends, stride 1, no bias. Along each
-side of 3 two outputs take four products instead of six (F(2, 3), Lavin and Gray 2016,
+over the places t of a kernel of sides 1 and 3, zeros beyond the ends, stride 1, no bias. Along
+each side of 3 two outputs take four products instead of six (F(2, 3), Lavin and Gray 2016,
 https://arxiv.org/abs/1509.09308), so a 3x3x3 kernel takes 8 for each pair of channels and output
 instead of 27; likewise the gradients of input and kernel. Rounding differs from that of a direct
 sum by a small factor; where an input is not finite, the outputs within its tile, up to three
@@ -73,8 +73,8 @@ def convolve(x: Tensor, weight: Tensor, relu: bool = False) -> Tensor:
         )
     if weight.dim() != x.dim() or weight.shape[1] != x.shape[1]:
         raise ValueError(
-            f"convolve: weight has shape {tuple(weight.shape)}; give it [C_out, {x.shape[1]}, ...] "
-            f"of {x.dim()} dimensions."
+            f"convolve: weight has shape {tuple(weight.shape)}; give it [C_out, {x.shape[1]}, "
+            f"...] of {x.dim()} dimensions."
         )
     kernel = weight.shape[2:]
     if not set(kernel) <= {1, 3} or 3 not in kernel:
@@ -214,7 +214,8 @@ def _backward_back(
     needs_g, needs_weight, _ = ctx.needs_input_grad
     ops = torch.ops.nas_domains
     dgs = [
-        ops.winograd(h, w, False) if need else None for w, need in zip(weights, needs_g, strict=True)
+        ops.winograd(h, w, False) if need else None
+        for w, need in zip(weights, needs_g, strict=True)
     ]
     dws = [
         ops.winograd_weight(g, h, w.shape[2:], False) if need else None
