@@ -51,6 +51,13 @@ PyObject* release_maps(PyObject*, PyObject*) {
   Py_RETURN_NONE;
 }
 
+PyObject* keep_maps(PyObject*, PyObject* args) {
+  int keep = 0;
+  if (!PyArg_ParseTuple(args, "p", &keep)) return nullptr;
+  nas::keep_maps(keep != 0);
+  Py_RETURN_NONE;
+}
+
 PyObject* map_bytes(PyObject*, PyObject*) {
   const nas::MapBytes found = nas::map_bytes();
   return Py_BuildValue(
@@ -72,6 +79,8 @@ PyMethodDef methods[] = {
      "Multiplies and adds in registers, so many rounds a thread; the number of operations."},
     {"release_maps", release_maps, METH_NOARGS,
      "Gives back the memory of large tensors that ops returned and no tensor uses."},
+    {"keep_maps", keep_maps, METH_VARARGS,
+     "Whether large tensors lie in memory of their own from now on; else all are torch's."},
     {"map_bytes", map_bytes, METH_NOARGS,
      "Bytes of it that tensors use, and used at most since the last call."},
     {"direct_edge", fast(nas::direct_edge), METH_FASTCALL, "A mixed edge on addresses."},

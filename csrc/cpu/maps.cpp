@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <new>
@@ -14,6 +15,8 @@ namespace {
 // Smaller tensors are the heap's.
 constexpr size_t kLeast = size_t(256) << 10;
 constexpr size_t kStep = size_t(64) << 10;
+
+std::atomic<bool> kept{true};
 
 class Maps {
  public:
@@ -94,7 +97,7 @@ Tensor new_map(const Tensor& like, IntList sizes, IntList strides) {
 #ifdef __SANITIZE_ADDRESS__
   return new_strided(like, sizes, strides);  // exact sizes, so that every overrun is seen
 #endif
-  if (bytes < kLeast) return new_strided(like, sizes, strides);
+  if (bytes < kLeast || !kept) return new_strided(like, sizes, strides);
   bytes = (bytes + kStep - 1) / kStep * kStep;
   void* memory = maps().take(bytes);
   return torch::stable::from_blob(
@@ -111,6 +114,10 @@ Tensor new_map_like(const Tensor& x) {
 
 void release_maps() {
   maps().release_all();
+}
+
+void keep_maps(bool keep) {
+  kept = keep;
 }
 
 MapBytes map_bytes() {

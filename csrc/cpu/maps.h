@@ -18,6 +18,9 @@ Tensor new_map_like(const Tensor& x);
 // Gives back what is kept and no tensor uses.
 void release_maps();
 
+// Whether large tensors lie in it from now on; else, as tests want it, all are torch's.
+void keep_maps(bool keep);
+
 // Bytes of this memory that tensors use, and used at most since the last call.
 struct MapBytes {
   size_t now, most;

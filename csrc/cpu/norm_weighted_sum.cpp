@@ -234,8 +234,7 @@ std::tuple<std::vector<Tensor>, Tensor, Tensor> instance_weighted_sum_bwd_cpu(
     std::copy(sums.begin(), sums.end(), mutable_data<R>(dbias));
   });
   for (Tensor& dx : results) dx = torch::stable::to(dx, result_type);
-  return {
-      results, torch::stable::to(dw, w.scalar_type()), torch::stable::to(dbias, w.scalar_type())};
+  return {results, torch::stable::to(dw, w.scalar_type()), dbias};
 }
 
 STABLE_TORCH_LIBRARY_IMPL(nas_domains, CPU, m) {

@@ -17,7 +17,7 @@ namespace nas {
 namespace {
 
 constexpr int64_t kPanel = 32;  // columns that every instruction set packs at a time
-constexpr int64_t kRows = 64;   // rows of a gradient that a thread sums
+constexpr int64_t kRows = 64;   // rows of a gradient that a thread sums, if there are many
 // The tiles whose gradients are summed apart, and the bytes of all sums: fixed, so that bits do
 // not depend on threads.
 constexpr int64_t kTilesOfPart = 256, kMostParts = 8, kMostBytes = 16 << 20;
@@ -203,7 +203,7 @@ Tensor winograd_weight_cpu(Tensor g, Tensor x, IntList kernel, bool relu) {
   x = innermost(computed_in(x));
   g = innermost(computed_in(g));
   Tensor dw = new_innermost(x, sizes);
-  const int64_t in_row = whole_panels(in), rows = std::min(kRows, out);
+  const int64_t in_row = whole_panels(in);
   static thread_local Buffer summed;
   dispatch_real(x.scalar_type(), [&](auto real) {
     using R = decltype(real);
@@ -213,14 +213,20 @@ Tensor winograd_weight_cpu(Tensor g, Tensor x, IntList kernel, bool relu) {
     const int64_t count = tiles.count(), size = tiles.points() * point_stride(out, in_row);
     const int64_t fit = std::min<int64_t>(kMostParts, kMostBytes / (size * sizeof(R)));
     const int64_t parts = std::max<int64_t>(1, std::min(count / kTilesOfPart, fit));
-    const int64_t each = (count + parts - 1) / parts, slices = (out + kRows - 1) / kRows;
-    const int64_t at_once = tiles_at_once(tiles, in_row + whole_panels(rows), sizeof(R));
-    const int64_t reals = memory_of(tiles, at_once, in_row, whole_panels(rows)) + out;
+    const int64_t each = (count + parts - 1) / parts;
+    // No bit depends on the rows: how many tiles are summed at once does not.
+    int64_t rows = kRows;
+    while (rows > 16 && parts * ((out + rows - 1) / rows) < torch::stable::get_num_threads()) {
+      rows /= 2;
+    }
+    const int64_t slices = (out + rows - 1) / rows, widest = whole_panels(std::min(kRows, out));
+    const int64_t at_once = tiles_at_once(tiles, in_row + widest, sizeof(R));
+    const int64_t reals = memory_of(tiles, at_once, in_row, widest) + out;
     R* sums = static_cast<R*>(summed.get(parts * size * sizeof(R)));
     torch::stable::parallel_for(0, parts * slices, 1, [&](int64_t begin, int64_t end) {
       R* memory = static_cast<R*>(memory_of_thread().get(reals * sizeof(R)));
       for (int64_t i = begin; i < end; ++i) {
-        const int64_t part = i / slices, c0 = i % slices * kRows, c1 = std::min(out, c0 + kRows);
+        const int64_t part = i / slices, c0 = i % slices * rows, c1 = std::min(out, c0 + rows);
         R* own = sums + part * size;
         for (int64_t p = 0; p < tiles.points(); ++p) {
           R* point = own + p * point_stride(out, in_row);

@@ -47,7 +47,8 @@ inline int64_t point_stride(int64_t rows, int64_t columns) {
   return rows * columns + 16;
 }
 
-// How many tiles are worked on at once: what they take stays in the second cache.
+// How many tiles are worked on at once, if there are: where channels are few, what they take stays
+// in the second cache, and where they are many, packed kernels are read for enough of them.
 inline int64_t tiles_at_once(const Tiles& tiles, int64_t channels, int64_t bytes) {
   constexpr int64_t kBytes = 384 << 10, kStep = 12, kLeast = 24;
   const int64_t fit = kBytes / (tiles.points() * channels * bytes) / kStep * kStep;

@@ -48,7 +48,7 @@ struct Walk {
   // those that the map does not have.
   template <int N, int LENGTH, int FIRST, class Real>
   NAS_INLINE void voxels(Real* map, Real* outside, Real** found) const {
-    int64_t first[N], side[N], apart[N];
+    int64_t first[N] = {}, side[N] = {}, apart[N] = {};
     bool inner = true;
     int n = 0;
     for (int a = 0; a < Tiles::kAxes; ++a) {

@@ -94,26 +94,28 @@ def run_loop(
     state = {**state, "meter": meter}
     done = _restore(path, state)
     saved = time.monotonic()
-    with reporter.bar(stage, steps, "steps") as advance:
-        advance(done)
-        stopped = stop()
-        while done < steps and not stopped:
-            began = time.perf_counter()
-            seed_all(seed, stage, done)
-            step(done)
-            done += 1
-            meter.seconds += time.perf_counter() - began
+    try:
+        with reporter.bar(stage, steps, "steps") as advance:
             advance(done)
-            ends = done % steps_per_epoch == 0 or done == steps
-            if ends:
-                advance(done, epoch_end(math.ceil(done / steps_per_epoch)))
-                meter.reset()
-                stopped = stop()
-            if path is not None and (ends or time.monotonic() - saved > SAVE_EVERY_SECONDS):
-                _save(path, done, state)
-                saved = time.monotonic()
-    # What follows has maps of other sizes.
-    release_memory()
+            stopped = stop()
+            while done < steps and not stopped:
+                began = time.perf_counter()
+                seed_all(seed, stage, done)
+                step(done)
+                done += 1
+                meter.seconds += time.perf_counter() - began
+                advance(done)
+                ends = done % steps_per_epoch == 0 or done == steps
+                if ends:
+                    advance(done, epoch_end(math.ceil(done / steps_per_epoch)))
+                    meter.reset()
+                    stopped = stop()
+                if path is not None and (ends or time.monotonic() - saved > SAVE_EVERY_SECONDS):
+                    _save(path, done, state)
+                    saved = time.monotonic()
+    finally:
+        # What follows has maps of other sizes.
+        release_memory()
 
 
 def _save(path: Path, done: int, state: Mapping[str, Stateful]) -> None:

@@ -92,10 +92,7 @@ def instance_weighted_sum(
 
 def _in_order(x: Tensor) -> bool:
     """Whether what is laid out like x has its samples one after the other."""
-    if x.is_contiguous():
-        return True
-    forms = {4: torch.channels_last, 5: torch.channels_last_3d}
-    return x.dim() in forms and x.is_contiguous(memory_format=forms[x.dim()])
+    return x.is_contiguous() or x.movedim(1, -1).is_contiguous()
 
 
 def _each(
@@ -146,13 +143,13 @@ def _bwd_reference(
         for dx, one in zip(dxs, found, strict=True):
             dx[b : b + 1] = one
     dbias = g.sum([d for d in range(g.dim()) if d != 1])
-    return dxs, dw.to(w.dtype), dbias.to(w.dtype)
+    return dxs, dw.to(w.dtype), dbias
 
 
 def _fwd_fake(
     xs: list[Tensor], w: Tensor, bias: Tensor, normed: list[bool], eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    shape = (len(xs[0]), sum(normed), xs[0].shape[1])
+    shape = (xs[0].shape[0], sum(normed), xs[0].shape[1])
     acc = computing_dtype(xs[0].dtype)
     mean, var = (xs[0].new_empty(shape, dtype=acc) for _ in range(2))
     return torch.empty_like(xs[0]), mean, var
@@ -171,7 +168,7 @@ def _bwd_fake(
     return (
         [torch.empty_like(xs[0]) for _ in needs_dx],
         w.new_empty(w.shape),
-        w.new_empty(w.shape[1:]),
+        w.new_empty(w.shape[1:], dtype=computing_dtype(g.dtype)),
     )
 
 
@@ -203,6 +200,8 @@ def _differentiable(
     ctx: Any, g: Tensor, xs: list[Tensor], w: Tensor, bias: Tensor, needs_dx: list[int]
 ) -> tuple[list[Tensor], Tensor, Tensor]:
     """The gradients by operations that can be differentiated: those of each sample's own sum."""
+    # Views, as paths from one input through another are not those of this sum.
+    xs, w = [x.view_as(x) for x in xs], w.view_as(w)
     acc = computing_dtype(g.dtype)
     dbias = g.to(acc).sum([d for d in range(g.dim()) if d != 1]).to(bias.dtype)
     if g.numel() == 0:

@@ -7,8 +7,7 @@ over the places t of a kernel of sides 1 and 3, zeros beyond the ends, stride 1,
 each side of 3 two outputs take four products instead of six (F(2, 3), Lavin and Gray 2016,
 https://arxiv.org/abs/1509.09308), so a 3x3x3 kernel takes 8 for each pair of channels and output
 instead of 27; likewise the gradients of input and kernel. Rounding differs from that of a direct
-sum by a small factor; where an input is not finite, the outputs within its tile, up to three
-voxels away, may be NaN.
+sum by a small factor; where an input is not finite, the outputs that read it are NaN.
 """
 
 from __future__ import annotations
@@ -173,11 +172,11 @@ def _new(like: Tensor, *sizes: int) -> Tensor:
 
 
 def _fake(x: Tensor, weight: Tensor, relu: bool) -> Tensor:
-    return _new(x, len(x), len(weight), *x.shape[2:])
+    return _new(x, x.shape[0], weight.shape[0], *x.shape[2:])
 
 
 def _back_fake(gs: list[Tensor], weights: list[Tensor], x: Tensor | None) -> Tensor:
-    return _new(gs[0], len(gs[0]), weights[0].shape[1], *gs[0].shape[2:])
+    return _new(gs[0], gs[0].shape[0], weights[0].shape[1], *gs[0].shape[2:])
 
 
 def _weight_fake(g: Tensor, x: Tensor, kernel: list[int], relu: bool) -> Tensor:

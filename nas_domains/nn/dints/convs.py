@@ -11,13 +11,19 @@ from torch import Tensor
 
 from ...ops import winograd
 
-__all__ = ["channels_last", "grad_input", "grad_weight", "run"]
+__all__ = ["channels_last", "entry", "grad_input", "grad_weight", "run"]
 
 
 def channels_last(x: Tensor) -> Tensor:
     """The tensor [B, C, ...] with its channels innermost; itself where they are."""
     form = torch.channels_last_3d if x.dim() == 5 else torch.channels_last
     return x.contiguous(memory_format=form)
+
+
+def entry(x: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, bool]:
+    """What several :func:`run` take for relu(x), and whether the relu is left to them."""
+    left = all(map(winograd.suits, weights))
+    return (x if left else x.clamp_min(0)), left
 
 
 def run(x: Tensor, weight: Tensor, relu: bool = False) -> Tensor:

@@ -61,7 +61,8 @@ class _Weighted(torch.autograd.Function):
     ) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             weights = _grouped(counts, [w.to(x.dtype) for w in flat])
-            middles = [convs.run(x, own[0], relu=True) if own else x for own in weights]
+            relu, left = convs.entry(x, [own[0] for own in weights if own])
+            middles = [convs.run(relu, own[0], left) if own else x for own in weights]
             outs = [
                 convs.run(m, own[1]) if len(own) > 1 else m
                 for m, own in zip(middles, weights, strict=True)
@@ -99,6 +100,7 @@ class _Weighted(torch.autograd.Function):
             )
             dxs = dict(zip(wanted, found, strict=True))
             del outs, found
+            relu, left = convs.entry(x, [own[0] for own in weights if own])
             d_weights: list[Tensor | None] = [None] * total
             d_x, firsts = None, {}
             for k, own in enumerate(weights):
@@ -114,7 +116,7 @@ class _Weighted(torch.autograd.Function):
                         d_weights[first + 1] = convs.grad_weight(d, middles[k], own[1])
                     d = convs.grad_input([d], [own[1]])
                 if needs_w[first]:
-                    d_weights[first] = convs.grad_weight(d, x, own[0], relu=True)
+                    d_weights[first] = convs.grad_weight(d, relu, own[0], left)
                 firsts[k] = d
             if needs_x and firsts:
                 ahead = convs.grad_input(list(firsts.values()), [weights[k][0] for k in firsts], x)
