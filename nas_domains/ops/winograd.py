@@ -7,7 +7,7 @@ over the places t of a kernel of sides 1 and 3, zeros beyond the ends, stride 1,
 each side of 3 two outputs take four products instead of six (F(2, 3), Lavin and Gray 2016,
 https://arxiv.org/abs/1509.09308), so a 3x3x3 kernel takes 8 for each pair of channels and output
 instead of 27; likewise the gradients of input and kernel. Rounding differs from that of a direct
-sum by a small factor; where an input is not finite, the outputs that read it are NaN.
+sum by a small factor; where an input is not finite, the outputs that read it are not either.
 """
 
 from __future__ import annotations
