@@ -7,6 +7,7 @@
 #include "cpu/maps.h"
 #include "cpu/multiply_add.h"
 #include "direct.h"
+#include "map_capsule.h"
 
 namespace {
 
@@ -83,6 +84,8 @@ PyMethodDef methods[] = {
      "Whether large tensors lie in memory of their own from now on; else all are torch's."},
     {"map_bytes", map_bytes, METH_NOARGS,
      "Bytes of it that tensors use, and used at most since the last call."},
+    {"new_map", fast(nas::new_map_capsule), METH_FASTCALL,
+     "A large tensor in it as a DLPack capsule, or None."},
     {"direct_edge", fast(nas::direct_edge), METH_FASTCALL, "A mixed edge on addresses."},
     {"direct_edge_forward", fast(nas::direct_edge_forward), METH_FASTCALL, "Its forward pass."},
     {"direct_edge_backward", fast(nas::direct_edge_backward), METH_FASTCALL, "Its gradients."},

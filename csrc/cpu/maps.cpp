@@ -22,8 +22,9 @@ class Maps {
  public:
   void* take(size_t bytes) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = idle_.lower_bound(bytes);
-    if (found != idle_.end() && found->first == bytes) {
+    // The last that was given back: the caches may have it still.
+    auto found = idle_.upper_bound(bytes);
+    if (found != idle_.begin() && (--found)->first == bytes) {
       void* memory = found->second;
       idle_.erase(found);
       idle_bytes_ -= bytes;
@@ -89,20 +90,31 @@ Maps& maps() {
   return *all;
 }
 
+size_t whole_steps(size_t bytes) {
+  return (bytes + kStep - 1) / kStep * kStep;
+}
+
 }  // namespace
+
+void* take_map(size_t bytes) {
+#ifdef __SANITIZE_ADDRESS__
+  return nullptr;  // exact sizes, so that every overrun is seen
+#endif
+  return bytes < kLeast || !kept ? nullptr : maps().take(whole_steps(bytes));
+}
+
+void give_map(void* memory, size_t bytes) {
+  maps().give(memory, whole_steps(bytes));
+}
 
 Tensor new_map(const Tensor& like, IntList sizes, IntList strides) {
   size_t bytes = like.element_size();
   for (const int64_t size : sizes) bytes *= size;
-#ifdef __SANITIZE_ADDRESS__
-  return new_strided(like, sizes, strides);  // exact sizes, so that every overrun is seen
-#endif
-  if (bytes < kLeast || !kept) return new_strided(like, sizes, strides);
-  bytes = (bytes + kStep - 1) / kStep * kStep;
-  void* memory = maps().take(bytes);
+  void* memory = take_map(bytes);
+  if (memory == nullptr) return new_strided(like, sizes, strides);
   return torch::stable::from_blob(
       memory, sizes, strides, like.device(), like.scalar_type(),
-      [bytes](void* data) { maps().give(data, bytes); });
+      [bytes](void* data) { give_map(data, bytes); });
 }
 
 Tensor new_map_like(const Tensor& x) {

@@ -7,9 +7,15 @@
 
 namespace nas {
 
-// As new_strided; a large one in memory that is kept, when the tensor is gone, for the next of
-// its size. Fresh memory costs a page fault each 4 KiB, and in the heap maps that come and go
-// between gradients that stay would leave holes.
+// Memory of at least so many bytes that is kept, once given back, for the next of its size;
+// nullptr where the heap does as well. Fresh memory costs a page fault each 4 KiB, and in the heap
+// maps that come and go between gradients that stay would leave holes.
+void* take_map(size_t bytes);
+
+// Gives back what was taken for so many bytes.
+void give_map(void* memory, size_t bytes);
+
+// As new_strided; a large one in such memory.
 Tensor new_map(const Tensor& like, IntList sizes, IntList strides);
 
 // As empty_like, likewise.

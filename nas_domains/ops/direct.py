@@ -9,7 +9,7 @@ given addresses instead. Everywhere else, and wherever an argument is not as exp
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,10 @@ _modes: Any = getattr(torch._C, "_len_torch_dispatch_stack", None)
 _profiled: Any = getattr(torch.autograd, "_profiler_enabled", None)
 _transformed: Any = getattr(torch._C, "_are_functorch_transforms_active", None)
 _saving: Any = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
-_HAS = hasattr(_native, "addresses") and None not in (_modes, _profiled, _transformed, _saving)
+_imported: Any = getattr(torch._C, "_from_dlpack", None)
+_HAS = hasattr(_native, "addresses") and None not in (
+    _modes, _profiled, _transformed, _saving, _imported,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,24 @@ def _plain(t: Tensor, dtype: torch.dtype) -> bool:
         and not t.is_neg()
         and t.data_ptr() != 0
     )
+
+
+def _maker(like: Tensor) -> Callable[[], Tensor]:
+    """A function that makes dense tensors of the CPU as the one given, their values not set.
+
+    Large ones lie in memory that is kept for the next. In the heap, to let go of the last one may
+    give all that is free before it back to the system, which takes longer than an edge.
+    """
+    sizes, strides, bits = tuple(like.shape), like.stride(), 8 * like.element_size()
+
+    def make() -> Tensor:
+        capsule = _native.new_map(sizes, strides, bits)
+        if capsule is None:
+            return torch.empty_strided(sizes, strides, dtype=like.dtype, device="cpu")
+        made: Tensor = _imported(capsule)
+        return made
+
+    return make
 
 
 def unwatched() -> bool:
@@ -112,11 +133,14 @@ class DirectEdge:
             raise RuntimeError("mixed_edge: running statistics of a value a channel, and a count.")
         self.branches, self.stride, self.eps = codes, stride, eps
         self._sizes = batch, channels, -(-height // stride), -(-width // stride)
-        like = torch.empty(x.shape, dtype=x.dtype, device="meta")
-        y = torch.empty(self._sizes, device="meta")
+        like, y = (
+            torch.empty(sizes, dtype=x.dtype, device="meta", memory_format=_LAST)
+            for sizes in (x.shape, self._sizes)
+        )
         self._maps = tuple(saved_like(like, y, stages).shape)
         self._norms = norms, channels
         self._kept = math.prod(self._maps) + 2 * norms * channels
+        self._new_y, self._new_dx = _maker(y), _maker(like)
         self._dtype, self._ratios, self._weights = x.dtype, (len(codes),), weights.begins
         begins = [one.begins for one in running] or [(), (), ()]
         self._compiled = _native.direct_edge(
@@ -162,11 +186,8 @@ class DirectEdge:
             x: As above, like w.
             w: As above.
         """
-        if self.stride == 1:
-            y = torch.empty_like(x, memory_format=_LAST)
-        else:
-            y = torch.empty(self._sizes, dtype=self._dtype, device=x.device, memory_format=_LAST)
-        kept = x.new_empty(self._kept)
+        # What is kept is let go of before y is; torch's memory may be in the caches still.
+        y, kept = self._new_y(), x.new_empty(self._kept)
         _native.direct_edge_forward(
             self._compiled, x.data_ptr(), w.data_ptr(), y.data_ptr(), kept.data_ptr()
         )
@@ -204,9 +225,9 @@ class DirectEdge:
             begins: Where the first three lie.
             needs: Whether each gradient is wanted.
         """
-        x, w, _, *weights = saved
+        _, w, _, *weights = saved
         empty = torch.empty_like
-        dx = empty(x, memory_format=_LAST) if needs[0] else None
+        dx = self._new_dx() if needs[0] else None
         dw = empty(w) if needs[1] else None
         dweights = [
             empty(p) if needed else None for p, needed in zip(weights, needs[2:], strict=True)

@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import os
 
 import pytest
 import torch
@@ -74,6 +75,32 @@ def test_bits_are_those_of_the_op(on_memory, stride, dtype, shape):
     grads = torch.autograd.grad(y, [x, w, *params], gradient(y))
     compare([y, *grads, *[t for row in running for t in row]], expected)
     assert on_memory == ["forward", "backward"]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kept", [True, False])
+def test_large_maps_lie_in_memory_of_their_own(on_memory, kept, stride):
+    shape = 8, 16, 48, 48  # 1.1 MB, or a quarter
+    expected = by_op(*problem(stride, shape=shape), stride)
+    x, w, params, running, codes = problem(stride, shape=shape)
+    edge, native = edge_of(x, params, running, codes, stride), backends.native_module()
+    gc.collect()
+    before = native.map_bytes()[0]
+    native.keep_maps(kept)
+    try:
+        y = edge(x, w, params)
+        grads = torch.autograd.grad(y, [x, w, *params], gradient(y))
+    finally:
+        native.keep_maps(True)
+    compare([y, *grads, *[t for row in running for t in row]], expected)
+    assert on_memory == ["forward", "backward"]
+    large = kept and "NAS_DOMAINS_TESTED_COPY" not in os.environ
+    bytes_ = sum(t.nbytes for t in (y, grads[0]))
+    held = native.map_bytes()[0] - before
+    assert held >= bytes_ if large else held == 0
+    del y, grads
+    gc.collect()
+    assert native.map_bytes()[0] == before
 
 
 def test_what_is_kept_is_what_the_op_returns():
