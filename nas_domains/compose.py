@@ -1,5 +1,6 @@
 """The one entry that composes all of it: ``search`` and ``resume``."""
 
+import copy
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,6 +11,7 @@ import torch
 
 from .core.errors import UsageError
 from .core.files import plain
+from .core.history import SEARCH
 from .core.progress import Reporter
 from .core.registry import spaces
 from .core.run import REPORT, Run
@@ -312,5 +314,8 @@ def _plan_of(path: str | Path, strategy: str) -> dict[str, Any]:
             f"The plan of {str(path)!r} is one of {other.config['strategy']!r}, not of "
             f"{strategy!r}: use the same --strategy."
         )
-    plan: dict[str, Any] = other.config["plan"]
+    plan: dict[str, Any] = copy.deepcopy(other.config["plan"])
+    if "seconds" in plan["search"]:
+        # What each trial's speed made of its time there.
+        plan["search"]["each"] = [r.fidelity["epochs"] for r in other.history.of(SEARCH)]
     return plan

@@ -167,6 +167,7 @@ class Work:
             workers=self.config.get("workers", 1),
             priors=interleave(self.space, self.config.get("priors", [])),
             shares=self.config.get("fidelity", {}),
+            timed=Budget.parse(self.config["train_budget"] or "epochs=1").seconds is not None,
         )
 
     def _roomy(

@@ -15,9 +15,10 @@ class Fidelity:
     """How much is spent on one evaluation.
 
     Attributes:
-        epochs: Passes over the part of the training data that is used.
+        epochs: Passes over the part of the training data that is used; 0 where a time is told.
         data: The share of the training samples that is used, above 0.
         resolution: The share of each side of images and volumes, in training and scoring, above 0.
+        seconds: The time of a training, whose own speed makes epochs of it; 0 where they are told.
 
     Raises:
         UsageError: A share that is not above 0 and at most 1.
@@ -26,6 +27,7 @@ class Fidelity:
     epochs: int
     data: float = 1.0
     resolution: float = 1.0
+    seconds: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("data", "resolution"):
@@ -36,8 +38,9 @@ class Fidelity:
                 )
 
     def as_dict(self) -> dict[str, Any]:
-        """The epochs, and the shares that are not whole, JSON-able."""
-        return {k: v for k, v in asdict(self).items() if k == "epochs" or v != 1.0}
+        """The epochs, the shares that are not whole, and a time that was told, JSON-able."""
+        usual = asdict(Fidelity(0))
+        return {k: v for k, v in asdict(self).items() if k == "epochs" or v != usual[k]}
 
 
 class Evaluator(ABC):

@@ -44,6 +44,7 @@ class Context:
         workers: Processes that evaluate architectures for a black-box search.
         priors: Architectures that a black-box search scores first.
         shares: The "data" and "resolution" of a black-box search's trials; whole where absent.
+        timed: Whether full trainings are compared after the same time, not the same epochs.
         teacher: A network of the task that all others learn from, on the device, or None.
     """
 
@@ -61,6 +62,7 @@ class Context:
     workers: int = 1
     priors: Sequence[Architecture] = ()
     shares: Mapping[str, float] = field(default_factory=dict)
+    timed: bool = False
     teacher: nn.Module | None = None
 
     def __post_init__(self) -> None:

@@ -110,6 +110,8 @@ def _plan(plan: dict[str, Any]) -> str:
     for stage, name in (("search", "search"), ("train", "each full training")):
         counts = dict(plan.get(stage) or {})
         rows = counts.pop("rows", {})
+        if counts.pop("each", None):
+            counts["epochs"] = "those of its trials"
         if counts:
             said = ", ".join(f"{unit}={n}" for unit, n in counts.items())
             own = ", ".join(f"{row} {n:g}" for row, n in rows.items())

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 from ..core.budget import Budget
 from ..core.errors import UsageError
@@ -11,7 +12,7 @@ from ..core.space import SearchSpace
 from ..evaluation.context import Context
 from ..evaluation.select import choose
 
-Plan = dict[str, int]
+Plan = dict[str, Any]
 """An exact amount of search, e.g. {"steps": 600} or {"trials": 40, "epochs": 10}."""
 
 

@@ -24,7 +24,7 @@ from .base import Plan, Strategy
 from .foreseen import foreseen_limit
 from .pruner import EpochPruner
 from .study import Proposal, RunStudy, forget, quiet_optuna
-from .trials import TrainEvaluator
+from .trials import TIMING, TrainEvaluator
 from .workers import Job, search_with_workers
 
 TRIALS = 16
@@ -80,13 +80,20 @@ class BlackBox(Strategy):
 
         With a time, a trial has up to a third of the recipe's epochs, fewer where less than
         :data:`TRIALS` would fit; where trials are stopped early, that is what the longest have.
+        Where full trainings have all the same time, so have trials that nothing stops early: by
+        the same epochs a slow network would be overrated.
         """
         counts = budget.only(*self.units)
         usual = max(1, context.task.recipe.epochs // 3)
         if budget.seconds is None:
             return {"trials": counts.get("trials", 10), "epochs": counts.get("epochs", usual)}
         epoch, setup = self._seconds(context, budget.seconds)
-        epochs = int(min(usual, max(1.0, (budget.seconds / TRIALS - setup) / epoch)))
+        share = min(usual, max(1.0, (budget.seconds / TRIALS - setup) / epoch))
+        if context.timed and self.pruner is None:
+            seconds = float(f"{share * epoch:.3g}")
+            each = (seconds * (1 + TIMING) + setup) / context.workers
+            return {"trials": budget.fit(each), "seconds": seconds}
+        epochs = int(share)
         spent = self.pruner(epochs).mean_cost() if self.pruner else float(epochs)
         each = (spent * epoch + setup) / context.workers
         return {"trials": budget.fit(each), "epochs": epochs}
@@ -115,8 +122,12 @@ class BlackBox(Strategy):
         sampler = self.make_sampler(context, limit)
         seed = derive(context.seed, SEARCH, "hyperband")
         pruner = self.pruner(plan["epochs"], seed=seed) if self.pruner else None
-        evaluator = TrainEvaluator(context)
-        fidelity, total = Fidelity(plan["epochs"], **context.shares), plan["trials"]
+        total: int = plan["trials"]
+        told = tuple(plan.get("each", ()))
+        evaluator = TrainEvaluator(context, told)
+        fidelity = Fidelity(
+            plan.get("epochs", 0), seconds=plan.get("seconds", 0.0), **context.shares
+        )
         with quiet_optuna(), context.reporter.bar(SEARCH, total, "trials") as advance:
             study = RunStudy(context, sampler, limit, pruner)
 
@@ -125,7 +136,7 @@ class BlackBox(Strategy):
 
             try:
                 if context.workers > 1:
-                    job = Job.of(context, fidelity)
+                    job = Job.of(context, fidelity, told)
                     search_with_workers(study, job, total, wanted, advance)
                 else:
                     while wanted() and (proposal := study.next()) is not None:

@@ -13,8 +13,12 @@ from ..core.objective import COST_METRICS
 from ..evaluation.context import Context
 from ..evaluation.fidelity import reduced
 from ..evaluation.score import costs
+from ..evaluation.timing import epoch_time
 from ..evaluation.train import fresh, train
 from ..hardware.meters import measured
+
+TIMING = 0.04
+"""The share of a trial's time in which it is found how many epochs that is."""
 
 Stop = Callable[[Sequence[Record]], bool]
 """Asked with the records of a trial's epochs so far: whether it ends here."""
@@ -34,10 +38,15 @@ class TrainEvaluator(Evaluator):
     """Trains the architecture's plain network and scores it on the validation split.
 
     What it costs is found first, and a network that breaks a limit on costs is not trained.
+
+    Args:
+        context: Of the run.
+        told: Epochs of the first trials where they have a time, which a plan that is repeated
+            tells; 0, and those of all others, are found by their own speed.
     """
 
-    def __init__(self, context: Context) -> None:
-        self.context = context
+    def __init__(self, context: Context, told: Sequence[int] = ()) -> None:
+        self.context, self.told = context, told
 
     def __call__(
         self,
@@ -51,8 +60,8 @@ class TrainEvaluator(Evaluator):
 
         Args:
             architecture: What to score.
-            fidelity: How long it is trained, over how many epochs the learning rate falls, and on
-                which share of the data and of the resolution.
+            fidelity: How long it is trained (and over how many epochs the learning rate falls),
+                and on which share of the data and of the resolution.
             trial: Number of the trial.
             stop: Asked after each epoch.
 
@@ -64,37 +73,61 @@ class TrainEvaluator(Evaluator):
         stage = stage_of(trial)
         fresh(context, stage)
         network = context.space.build(architecture, task.input_shape, task.outputs)
-        found = self._costs(architecture, network.to(context.device), stage)
-        if not all(o.allows(found) for o in context.objectives if o.metric in COST_METRICS):
+        known = self._costs(architecture, network.to(context.device), fidelity, trial)
+        found = dict(known.metrics)
+        if not self._keeps_limits(found):
             return {name: None for name in ("loss", *task.metrics)} | found
-        # The whole network said what it costs; at a lower resolution another one is trained.
+        # The whole network said what it costs; at a lower resolution another one is trained, and
+        # one that was timed has changed.
         cheap = reduced(context, fidelity)
-        if cheap.task.input_shape != task.input_shape:
+        if fidelity.seconds or cheap.task.input_shape != task.input_shape:
             fresh(context, stage)
             network = context.space.build(architecture, cheap.task.input_shape, task.outputs)
         _, metrics = train(
             network,
             cheap,
             stage=stage,
-            epochs=fidelity.epochs,
+            epochs=known.fidelity.get("epochs", fidelity.epochs),
             architecture=dict(architecture),
             order=stage,
             stop=lambda: stop(context.history.of(stage)),
         )
         return metrics | found
 
-    def _costs(self, architecture: Architecture, network: nn.Module, stage: str) -> Metrics:
-        """What it costs, measured once: a trial that goes on after a kill reads its record."""
-        began = time.perf_counter()
-        known = self.context.history.find(f"{stage}/costs", 0)
+    def _costs(
+        self, architecture: Architecture, network: nn.Module, fidelity: Fidelity, trial: int
+    ) -> Record:
+        """What it costs, and how many epochs a time has, where that is told.
+
+        Measured once: a trial that goes on after a kill reads its record.
+        """
+        began, stage = time.perf_counter(), f"{stage_of(trial)}/costs"
+        known = self.context.history.find(stage, 0)
         if known is None:
             metrics = costs(network, self.context.task)
             metrics |= measured(network, self.context.task, self.context.objectives)
+            length = {}
+            if fidelity.seconds and self._keeps_limits(metrics):
+                length["epochs"] = self._epochs(architecture, fidelity, trial)
             spent = time.perf_counter() - began
             known = self.context.history.add(
-                Record(f"{stage}/costs", 0, dict(architecture), {}, metrics, spent)
+                Record(stage, 0, dict(architecture), length, metrics, spent)
             )
-        return dict(known.metrics)
+        return known
+
+    def _epochs(self, architecture: Architecture, fidelity: Fidelity, trial: int) -> int:
+        """Whole epochs that come nearest to the time; one at least."""
+        if trial < len(self.told) and self.told[trial]:
+            return self.told[trial]
+        cheap = reduced(self.context, fidelity)
+        task = cheap.task
+        network = self.context.space.build(architecture, task.input_shape, task.outputs)
+        found = epoch_time(network, cheap, TIMING * fidelity.seconds)
+        return max(1, round(found.epochs(fidelity.seconds)))
+
+    def _keeps_limits(self, metrics: Metrics) -> bool:
+        """Whether costs keep the limits on them."""
+        return all(o.allows(metrics) for o in self.context.objectives if o.metric in COST_METRICS)
 
     def record(
         self, architecture: Architecture, fidelity: Fidelity, metrics: Metrics, *, trial: int
@@ -105,12 +138,14 @@ class TrainEvaluator(Evaluator):
         not trained as its costs break a limit.
         """
         history, stage = self.context.history, stage_of(trial)
-        epochs = history.of(stage)
+        epochs, (known,) = history.of(stage), history.of(f"{stage}/costs")
         # Of all records, so that what was spent before a kill counts.
-        spent = sum(r.seconds for r in [*epochs, *history.of(f"{stage}/costs")])
+        spent = sum(r.seconds for r in [*epochs, known])
         detail = {}
-        if len(epochs) < fidelity.epochs:
-            detail["stopped" if epochs else "refused"] = True
+        if not epochs:
+            detail["refused"] = True
+        elif len(epochs) < known.fidelity.get("epochs", fidelity.epochs):
+            detail["stopped"] = True
         seen = replace(fidelity, epochs=len(epochs)).as_dict()
         return Record(SEARCH, trial + 1, dict(architecture), seen, metrics, spent, detail)
 

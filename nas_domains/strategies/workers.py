@@ -56,9 +56,10 @@ class Job:
     checkpoints: Path
     fidelity: Fidelity
     threads: int
+    told: tuple[int, ...] = ()
 
     @staticmethod
-    def of(context: Context, fidelity: Fidelity) -> "Job":
+    def of(context: Context, fidelity: Fidelity, told: tuple[int, ...] = ()) -> "Job":
         """The job of a run, which can be sent to another process.
 
         Raises:
@@ -77,6 +78,7 @@ class Job:
             context.checkpoints,
             fidelity,
             max(1, torch.get_num_threads() // context.workers),
+            told,
         )
         parts = (("space", context.space.name, space), ("task", context.task.name, context.task))
         for name, called, part in parts:
@@ -150,7 +152,7 @@ def _evaluate(
 ) -> tuple[Record, list[Record]]:
     architecture = space.architecture(choices)
     context = job.context(space, trial)
-    evaluator = TrainEvaluator(context)
+    evaluator = TrainEvaluator(context, job.told)
 
     def stop(records: Sequence[Record]) -> bool:
         link.send(("epoch", list(records)))
