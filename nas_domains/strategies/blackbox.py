@@ -88,12 +88,13 @@ class BlackBox(Strategy):
         if budget.seconds is None:
             return {"trials": counts.get("trials", 10), "epochs": counts.get("epochs", usual)}
         epoch, setup = self._seconds(context, budget.seconds)
-        share = min(usual, max(1.0, (budget.seconds / TRIALS - setup) / epoch))
+        share = budget.seconds / TRIALS - setup
         if context.timed and self.pruner is None:
-            seconds = float(f"{share * epoch:.3g}")
+            seconds = min(usual * epoch, max(epoch, share / (1 + TIMING)))
+            seconds = float(f"{seconds:.3g}")
             each = (seconds * (1 + TIMING) + setup) / context.workers
             return {"trials": budget.fit(each), "seconds": seconds}
-        epochs = int(share)
+        epochs = int(min(usual, max(1.0, share / epoch)))
         spent = self.pruner(epochs).mean_cost() if self.pruner else float(epochs)
         each = (spent * epoch + setup) / context.workers
         return {"trials": budget.fit(each), "epochs": epochs}
