@@ -85,6 +85,19 @@ class Volumes:
         x, y = self._whole(index)
         return x, y.long()
 
+    def ready(self, drawn: bool) -> None:
+        """Prepares what there is room for, so that nothing that is timed next waits for it.
+
+        Args:
+            drawn: Whether patches will be drawn: the places they may lie at are found too.
+        """
+        for index in range(len(self)):
+            _, y = self._whole(index)
+            if index not in self._kept:
+                return
+            if drawn:
+                self._placed(index, y)
+
     def original(self, index: int, output: Tensor) -> tuple[Tensor, Tensor]:
         """Output [1, K, ...] for a whole volume, and its classes [1, ...], as its files lie."""
         return self.prepare.original(self.cases[index], output.cpu())
@@ -100,9 +113,12 @@ class Volumes:
 
     def _patch(self, index: int, seed: int) -> tuple[Tensor, Tensor]:
         x, y = self._whole(index)
+        return self.patcher.draw(x, y, self._placed(index, y), seed)
+
+    def _placed(self, index: int, y: Tensor) -> Any:
         if index not in self._places:
             self._places[index] = self.patcher.places(y)
-        return self.patcher.draw(x, y, self._places[index], seed)
+        return self._places[index]
 
     def _whole(self, index: int) -> tuple[Tensor, Tensor]:
         if not -len(self) <= index < len(self):

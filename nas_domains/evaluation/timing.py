@@ -62,14 +62,24 @@ class EpochTime:
         return round(max(1, steps) / self.steps, 6)
 
 
+def _ready(split: Any, *, drawn: bool) -> None:
+    """Lets a split prepare the samples that it keeps; else only what comes first would wait."""
+    while not hasattr(split, "ready") and hasattr(split, "split"):
+        split = split.split
+    if hasattr(split, "ready"):
+        split.ready(drawn)
+
+
 def epoch_time(network: nn.Module, context: Context, seconds: float) -> EpochTime:
-    """Measures an epoch of full training.
+    """Measures an epoch of full training, of samples that are prepared already.
 
     Args:
         network: A network to throw away.
         context: Of the run.
         seconds: About how long to measure.
     """
+    _ready(context.task.train, drawn=True)
+    _ready(context.task.val, drawn=False)
     trainer = Trainer(network.to(context.device), context, steps=10**6, order="plan")
     each = seconds_each(trainer.step, least=3, most=30, seconds=seconds)
     began = time.perf_counter()
