@@ -59,32 +59,26 @@ bool read(PyObject* tuple, Py_ssize_t n, int64_t* found) {
   return true;
 }
 
-}  // namespace
-
-PyObject* new_map_capsule(PyObject*, PyObject* const* args, Py_ssize_t count) {
-  const bool told = count == 3 && PyTuple_Check(args[0]) && PyTuple_Check(args[1]);
-  const Py_ssize_t dims = told ? PyTuple_Size(args[0]) : -1;
-  const long long bits = told ? PyLong_AsLongLong(args[2]) : -1;
-  if (PyErr_Occurred() != nullptr) return nullptr;
-  if (dims < 0 || dims > kMostDims || PyTuple_Size(args[1]) != dims ||
-      (bits != 32 && bits != 64)) {
-    PyErr_SetString(PyExc_TypeError, "sizes, as many strides, and 32 or 64 bits were expected.");
-    return nullptr;
-  }
-  auto map = std::make_unique<Map>();
-  if (!read(args[0], dims, map->sizes) || !read(args[1], dims, map->strides)) return nullptr;
-  int64_t last = 0;  // of the places of its reals
+// Bytes from the first real to the last; -1 where these are more than can be counted.
+int64_t bytes_of(const Map& map, Py_ssize_t dims, int64_t each) {
+  int64_t reals = 1, step = 0;
   for (Py_ssize_t d = 0; d < dims; ++d) {
-    if (map->sizes[d] == 0) Py_RETURN_NONE;
-    last += (map->sizes[d] - 1) * map->strides[d];
+    if (map.sizes[d] == 0) return 0;
+    if (__builtin_mul_overflow(map.sizes[d] - 1, map.strides[d], &step) ||
+        __builtin_add_overflow(reals, step, &reals)) {
+      return -1;
+    }
   }
-  map->bytes = (last + 1) * (bits / 8);
-  void* memory = nullptr;
-  try {
-    memory = take_map(map->bytes);
-  } catch (const std::bad_alloc&) {
-    return PyErr_NoMemory();
-  }
+  return __builtin_mul_overflow(reals, each, &reals) ? -1 : reals;
+}
+
+PyObject* capsule_of(PyObject* sizes, PyObject* strides, Py_ssize_t dims, int64_t each) {
+  auto map = std::make_unique<Map>();
+  if (!read(sizes, dims, map->sizes) || !read(strides, dims, map->strides)) return nullptr;
+  const int64_t bytes = bytes_of(*map, dims, each);
+  if (bytes < 0) return PyErr_NoMemory();
+  map->bytes = static_cast<size_t>(bytes);
+  void* memory = take_map(map->bytes);
   if (memory == nullptr) Py_RETURN_NONE;
   map->managed = {
       memory,
@@ -92,7 +86,7 @@ PyObject* new_map_capsule(PyObject*, PyObject* const* args, Py_ssize_t count) {
       0,
       static_cast<int32_t>(dims),
       kReal,
-      static_cast<uint8_t>(bits),
+      static_cast<uint8_t>(8 * each),
       1,
       map->sizes,
       map->strides,
@@ -106,6 +100,25 @@ PyObject* new_map_capsule(PyObject*, PyObject* const* args, Py_ssize_t count) {
   }
   map.release();
   return capsule;
+}
+
+}  // namespace
+
+PyObject* new_map_capsule(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  const bool told = count == 3 && PyTuple_Check(args[0]) && PyTuple_Check(args[1]);
+  const Py_ssize_t dims = told ? PyTuple_Size(args[0]) : -1;
+  const long long bits = told ? PyLong_AsLongLong(args[2]) : -1;
+  if (PyErr_Occurred() != nullptr) return nullptr;
+  if (dims < 0 || dims > kMostDims || PyTuple_Size(args[1]) != dims ||
+      (bits != 32 && bits != 64)) {
+    PyErr_SetString(PyExc_TypeError, "sizes, as many strides, and 32 or 64 bits were expected.");
+    return nullptr;
+  }
+  try {
+    return capsule_of(args[0], args[1], dims, bits / 8);
+  } catch (const std::bad_alloc&) {
+    return PyErr_NoMemory();
+  }
 }
 
 }  // namespace nas

@@ -234,7 +234,8 @@ class Work:
             "train": planned,
         }
         run.save_config()
-        shown = ", ".join(f"{n} {unit}" for unit, n in found.items())
+        said = {"seconds": "seconds each"}
+        shown = ", ".join(f"{n} {said.get(unit, unit)}" for unit, n in found.items())
         counted = training.seconds is None
         each = f"{planned['epochs']} epochs" if counted else training.text
         self.reporter.say(f"Plan: search {shown}; {each} for each full training")

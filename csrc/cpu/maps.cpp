@@ -68,14 +68,15 @@ class Maps {
     most_since_ = std::max(most_since_, used_);
   }
 
-  // Unmaps the largest that are idle, until so many bytes are given back or none is left.
+  // Unmaps the largest that are idle, of these the longest idle first, until so many bytes are
+  // given back or none is left.
   void release(size_t bytes) {
     for (size_t done = 0; done < bytes && !idle_.empty();) {
-      const auto last = std::prev(idle_.end());
-      munmap(last->second, last->first);
-      done += last->first;
-      idle_bytes_ -= last->first;
-      idle_.erase(last);
+      const auto next = idle_.lower_bound(std::prev(idle_.end())->first);
+      munmap(next->second, next->first);
+      done += next->first;
+      idle_bytes_ -= next->first;
+      idle_.erase(next);
     }
   }
 

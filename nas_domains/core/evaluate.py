@@ -15,10 +15,12 @@ class Fidelity:
     """How much is spent on one evaluation.
 
     Attributes:
-        epochs: Passes over the part of the training data that is used; 0 where a time is told.
+        epochs: Passes over the part of the training data that is used; 0 where a time says how
+            many.
         data: The share of the training samples that is used, above 0.
         resolution: The share of each side of images and volumes, in training and scoring, above 0.
-        seconds: The time of a training, whose own speed makes epochs of it; 0 where they are told.
+        seconds: The time of a training, of which its own speed makes epochs; 0 where these alone
+            are told.
 
     Raises:
         UsageError: A share that is not above 0 and at most 1.

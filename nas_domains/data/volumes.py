@@ -65,6 +65,7 @@ class Volumes:
         self.room, self.repeats = cache_bytes, repeats
         self._kept: dict[int, tuple[Tensor, Tensor]] = {}
         self._places: dict[int, Any] = {}
+        self._full = False
 
     @property
     def names(self) -> list[str]:
@@ -85,18 +86,23 @@ class Volumes:
         x, y = self._whole(index)
         return x, y.long()
 
-    def ready(self, drawn: bool) -> None:
+    def ready(self, drawn: bool, indices: Sequence[int] | None = None) -> None:
         """Prepares what there is room for, so that nothing that is timed next waits for it.
 
         Args:
             drawn: Whether patches will be drawn: the places they may lie at are found too.
+            indices: Of what will be used; all where None.
         """
-        for index in range(len(self)):
-            _, y = self._whole(index)
-            if index not in self._kept:
-                return
-            if drawn:
-                self._placed(index, y)
+        for index in range(len(self)) if indices is None else indices:
+            if index not in self._kept and not self._full:
+                self._whole(index)
+            if drawn and index in self._kept:
+                self._placed(index, self._kept[index][1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Another process prepares its own."""
+        room = self.room + sum(x.nbytes + y.nbytes for x, y in self._kept.values())
+        return vars(self) | {"_kept": {}, "_places": {}, "_full": False, "room": room}
 
     def original(self, index: int, output: Tensor) -> tuple[Tensor, Tensor]:
         """Output [1, K, ...] for a whole volume, and its classes [1, ...], as its files lie."""
@@ -127,10 +133,12 @@ class Volumes:
         if index in self._kept:
             return self._kept[index]
         x, y = self.prepare(self.cases[index])
-        size = x.numel() * x.element_size() + y.numel() * y.element_size()
+        size = x.nbytes + y.nbytes
         if size <= self.room:
             self.room -= size
             self._kept[index] = x, y
+        else:
+            self._full = True
         return x, y
 
 

@@ -42,7 +42,8 @@ def explain(
     """What the scored architectures of a search say about its winner.
 
     All of it is about the scores of the search (on validation, after its short trainings), not
-    about the full trainings. Only records that were scored as the winner was count.
+    about the full trainings. Only records that were scored as the winner was count: by as many
+    epochs, or in the same time.
 
     Args:
         context: Of the run.
@@ -63,7 +64,7 @@ def explain(
         space.architecture(r.architecture): (worth, r)
         for r, worth in zip(records, worths, strict=True)
         if r.architecture is not None
-        and dict(r.fidelity) == dict(winner.fidelity)
+        and _spent(r) == _spent(winner)
         and math.isfinite(worth)
     }
     best = space.architecture(winner.architecture)
@@ -77,6 +78,12 @@ def explain(
         "leave_one_out": left_out(space, scored, best, context.seed),
         "runner_up": runner_up(context, alike, best),
     }
+
+
+def _spent(record: Record) -> dict[str, Any]:
+    """What was spent on a score, alike where scores compare: a time, or else the epochs."""
+    seen = dict(record.fidelity)
+    return {k: v for k, v in seen.items() if k != "epochs" or "seconds" not in seen}
 
 
 def _metric(context: Context, record: Record) -> str | None:

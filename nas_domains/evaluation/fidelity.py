@@ -98,6 +98,12 @@ class PartOf:
             return None
         return lambda indices, random: draw([self.indices[i] for i in indices], random)
 
+    def ready(self, drawn: bool, indices: Sequence[int] | None = None) -> None:
+        """See :meth:`nas_domains.data.volumes.Volumes.ready`; of these samples."""
+        ready = getattr(self.split, "ready", None)
+        if ready is not None:
+            ready(drawn, self.indices if indices is None else [self.indices[i] for i in indices])
+
     def __len__(self) -> int:
         return len(self.indices)
 
@@ -129,6 +135,12 @@ class Resized:
         return (
             None if draw is None else lambda indices, random: self._smaller(*draw(indices, random))
         )
+
+    def ready(self, drawn: bool, indices: Sequence[int] | None = None) -> None:
+        """See :meth:`nas_domains.data.volumes.Volumes.ready`."""
+        ready = getattr(self.split, "ready", None)
+        if ready is not None:
+            ready(drawn, indices)
 
     def __len__(self) -> int:
         return len(self.split)

@@ -31,6 +31,10 @@ def seconds_each(
     return (time.perf_counter() - began) / done
 
 
+LEAST = 3
+"""Steps of an epoch that are timed at least."""
+
+
 @dataclass(frozen=True)
 class EpochTime:
     """How long an epoch of full training takes.
@@ -50,6 +54,14 @@ class EpochTime:
         """Of an epoch with its scoring."""
         return self.step * self.steps + self.scoring
 
+    def looked(self, seconds: float) -> float:
+        """What :func:`epoch_time` takes to find it.
+
+        Args:
+            seconds: As it is told.
+        """
+        return max(seconds, (1 + LEAST) * self.step) + self.scoring
+
     def epochs(self, seconds: float) -> float:
         """The epochs that come nearest to a time, the last begun or whole; a step at least.
 
@@ -62,14 +74,6 @@ class EpochTime:
         return round(max(1, steps) / self.steps, 6)
 
 
-def _ready(split: Any, *, drawn: bool) -> None:
-    """Lets a split prepare the samples that it keeps; else only what comes first would wait."""
-    while not hasattr(split, "ready") and hasattr(split, "split"):
-        split = split.split
-    if hasattr(split, "ready"):
-        split.ready(drawn)
-
-
 def epoch_time(network: nn.Module, context: Context, seconds: float) -> EpochTime:
     """Measures an epoch of full training, of samples that are prepared already.
 
@@ -78,10 +82,13 @@ def epoch_time(network: nn.Module, context: Context, seconds: float) -> EpochTim
         context: Of the run.
         seconds: About how long to measure.
     """
-    _ready(context.task.train, drawn=True)
-    _ready(context.task.val, drawn=False)
+    # What splits prepare once and keep, only what is timed first would wait for.
+    for split, drawn in ((context.task.train, True), (context.task.val, False)):
+        ready = getattr(split, "ready", None)
+        if ready is not None:
+            ready(drawn)
     trainer = Trainer(network.to(context.device), context, steps=10**6, order="plan")
-    each = seconds_each(trainer.step, least=3, most=30, seconds=seconds)
+    each = seconds_each(trainer.step, least=LEAST, most=30, seconds=seconds)
     began = time.perf_counter()
     evaluate(network, context.task.val, context)
     scoring = time.perf_counter() - began

@@ -32,7 +32,7 @@ _profiled: Any = getattr(torch.autograd, "_profiler_enabled", None)
 _transformed: Any = getattr(torch._C, "_are_functorch_transforms_active", None)
 _saving: Any = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
 _imported: Any = getattr(torch._C, "_from_dlpack", None)
-_HAS = hasattr(_native, "addresses") and None not in (
+_HAS = hasattr(_native, "new_map") and None not in (
     _modes, _profiled, _transformed, _saving, _imported,
 )  # fmt: skip
 

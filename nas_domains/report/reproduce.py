@@ -110,10 +110,13 @@ def _plan(plan: dict[str, Any]) -> str:
     for stage, name in (("search", "search"), ("train", "each full training")):
         counts = dict(plan.get(stage) or {})
         rows = counts.pop("rows", {})
-        if counts.pop("each", None):
-            counts["epochs"] = "those of its trials"
+        each = " each" if stage == "search" else ""
+        known = counts.pop("each", [])
         if counts:
-            said = ", ".join(f"{unit}={n}" for unit, n in counts.items())
+            said = ", ".join(
+                f"{unit}={n}" + (each if unit == "seconds" else "") for unit, n in counts.items()
+            )
+            said += f" (epochs of {several(len(known), 'network')} told)" if known else ""
             own = ", ".join(f"{row} {n:g}" for row, n in rows.items())
             parts.append(f"{name} {said}" + (f" (epochs: {own})" if own else ""))
     return "; ".join(parts)

@@ -13,7 +13,11 @@ from ..evaluation.context import Context
 from ..evaluation.select import choose
 
 Plan = dict[str, Any]
-"""An exact amount of search, e.g. {"steps": 600} or {"trials": 40, "epochs": 10}."""
+"""An exact amount of search, e.g. {"steps": 600} or {"trials": 40, "epochs": 10}.
+
+Where trials have a time it is {"trials": 40, "seconds": 12.5}, and "each" holds how many epochs that
+was in another run.
+"""
 
 
 class Strategy(ABC):

@@ -19,7 +19,7 @@ from ..core.space import SearchSpace
 from ..evaluation.context import Context
 from ..evaluation.fidelity import reduced
 from ..evaluation.score import costs
-from ..evaluation.timing import epoch_time
+from ..evaluation.timing import EpochTime, epoch_time
 from .base import Plan, Strategy
 from .foreseen import foreseen_limit
 from .pruner import EpochPruner
@@ -80,28 +80,34 @@ class BlackBox(Strategy):
 
         With a time, a trial has up to a third of the recipe's epochs, fewer where less than
         :data:`TRIALS` would fit; where trials are stopped early, that is what the longest have.
-        Where full trainings have all the same time, so have trials that nothing stops early: by
-        the same epochs a slow network would be overrated.
+        Where full trainings have all the same time, so have trials that nothing stops early,
+        that of a network of mean speed: by the same epochs a slow one would be overrated.
         """
         counts = budget.only(*self.units)
         usual = max(1, context.task.recipe.epochs // 3)
         if budget.seconds is None:
             return {"trials": counts.get("trials", 10), "epochs": counts.get("epochs", usual)}
-        epoch, setup = self._seconds(context, budget.seconds)
+        times, setup = self._seconds(context, budget.seconds)
+        epoch = float(np.mean([t.seconds for t in times]))
         share = budget.seconds / TRIALS - setup
         if context.timed and self.pruner is None:
-            seconds = min(usual * epoch, max(epoch, share / (1 + TIMING)))
+            scoring = float(np.mean([t.scoring for t in times]))
+            seconds = min(usual * epoch, max(epoch, (share - scoring) / (1 + TIMING)))
             seconds = float(f"{seconds:.3g}")
-            each = (seconds * (1 + TIMING) + setup) / context.workers
+            # An epoch at least, and what it takes to time one.
+            each = setup + float(
+                np.mean([max(seconds, t.seconds) + t.looked(TIMING * seconds) for t in times])
+            )
+            each /= context.workers
             return {"trials": budget.fit(each), "seconds": seconds}
         epochs = int(min(usual, max(1.0, share / epoch)))
         spent = self.pruner(epochs).mean_cost() if self.pruner else float(epochs)
         each = (spent * epoch + setup) / context.workers
         return {"trials": budget.fit(each), "epochs": epochs}
 
-    def _seconds(self, context: Context, budget: float) -> tuple[float, float]:
-        """Mean seconds of an epoch and of all else, of four random architectures."""
-        epochs, setups = [], []
+    def _seconds(self, context: Context, budget: float) -> tuple[list[EpochTime], float]:
+        """Times of four random architectures, and mean seconds of all else."""
+        times, setups = [], []
         cheap = reduced(context, Fidelity(1, **context.shares))
         for trial in range(4):
             began = time.perf_counter()
@@ -112,8 +118,8 @@ class BlackBox(Strategy):
             setups.append(time.perf_counter() - began)
             if cheap is not context:
                 network = context.space.build(architecture, cheap.task.input_shape, task.outputs)
-            epochs.append(epoch_time(network, cheap, 0.01 * budget).seconds)
-        return float(np.mean(epochs)), float(np.mean(setups))
+            times.append(epoch_time(network, cheap, 0.01 * budget))
+        return times, float(np.mean(setups))
 
     def search(self, context: Context, plan: Plan) -> None:
         """See :meth:`Strategy.search`; a trial is a record."""
@@ -124,7 +130,7 @@ class BlackBox(Strategy):
         seed = derive(context.seed, SEARCH, "hyperband")
         pruner = self.pruner(plan["epochs"], seed=seed) if self.pruner else None
         total: int = plan["trials"]
-        told = tuple(plan.get("each", ()))
+        told = plan.get("each", ())
         evaluator = TrainEvaluator(context, told)
         fidelity = Fidelity(
             plan.get("epochs", 0), seconds=plan.get("seconds", 0.0), **context.shares

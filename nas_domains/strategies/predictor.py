@@ -10,6 +10,7 @@ from ..core.limit import Limit
 from ..core.seeds import derive
 from ..evaluation.context import Context
 from ..evaluation.proxies.features import ProxyFeatures
+from ..evaluation.timing import EpochTime
 from .blackbox import BlackBox, draw
 from .pruner import EpochPruner
 from .samplers.predicted import POOL, Predicted
@@ -43,13 +44,13 @@ class Predictor(BlackBox):
             scores=ProxyFeatures(context),
         )
 
-    def _seconds(self, context: Context, budget: float) -> tuple[float, float]:
+    def _seconds(self, context: Context, budget: float) -> tuple[list[EpochTime], float]:
         """See the base; a trial's pool is scored by proxies before it begins."""
-        epoch, setup = super()._seconds(context, budget)
+        epochs, setup = super()._seconds(context, budget)
         scores, times = ProxyFeatures(context), []
         for trial in range(4):
             began = time.perf_counter()
             scores(draw(context, "proxies", trial))
             times.append(time.perf_counter() - began)
         # One process proposes, while others train.
-        return epoch, setup + POOL * context.workers * float(np.mean(times))
+        return epochs, setup + POOL * context.workers * float(np.mean(times))

@@ -1,8 +1,9 @@
 """One trial of a black-box strategy: an architecture trained for some epochs."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from torch import nn
 
@@ -41,12 +42,14 @@ class TrainEvaluator(Evaluator):
 
     Args:
         context: Of the run.
-        told: Epochs of the first trials where they have a time, which a plan that is repeated
-            tells; 0, and those of all others, are found by their own speed.
+        told: Rows of "architecture" and "fidelity" of another run: where trials have a time, one
+            of an architecture there has as many epochs as it had there. Those of all others are
+            found by their own speed.
     """
 
-    def __init__(self, context: Context, told: Sequence[int] = ()) -> None:
-        self.context, self.told = context, told
+    def __init__(self, context: Context, told: Sequence[Mapping[str, Any]] = ()) -> None:
+        self.context = context
+        self.told = [(row["architecture"], row["fidelity"]) for row in told]
 
     def __call__(
         self,
@@ -77,8 +80,8 @@ class TrainEvaluator(Evaluator):
         found = dict(known.metrics)
         if not self._keeps_limits(found):
             return {name: None for name in ("loss", *task.metrics)} | found
-        # The whole network said what it costs; at a lower resolution another one is trained, and
-        # one that was timed has changed.
+        # The whole network said what it costs. At a lower resolution another one is trained; and
+        # where one was timed, its start is to be that of a trial that goes on after a kill.
         cheap = reduced(context, fidelity)
         if fidelity.seconds or cheap.task.input_shape != task.input_shape:
             fresh(context, stage)
@@ -108,22 +111,25 @@ class TrainEvaluator(Evaluator):
             metrics |= measured(network, self.context.task, self.context.objectives)
             length = {}
             if fidelity.seconds and self._keeps_limits(metrics):
-                length["epochs"] = self._epochs(architecture, fidelity, trial)
+                length["epochs"] = self._epochs(architecture, fidelity)
             spent = time.perf_counter() - began
             known = self.context.history.add(
                 Record(stage, 0, dict(architecture), length, metrics, spent)
             )
         return known
 
-    def _epochs(self, architecture: Architecture, fidelity: Fidelity, trial: int) -> int:
+    def _epochs(self, architecture: Architecture, fidelity: Fidelity) -> int:
         """Whole epochs that come nearest to the time; one at least."""
-        if trial < len(self.told) and self.told[trial]:
-            return self.told[trial]
+        spent = fidelity.as_dict()
+        for known, seen in self.told:
+            if known == dict(architecture) and {**seen, "epochs": 0} == spent:
+                epochs: int = seen["epochs"]
+                return epochs
         cheap = reduced(self.context, fidelity)
         task = cheap.task
         network = self.context.space.build(architecture, task.input_shape, task.outputs)
         found = epoch_time(network, cheap, TIMING * fidelity.seconds)
-        return max(1, round(found.epochs(fidelity.seconds)))
+        return max(1, round(fidelity.seconds / max(found.seconds, 1e-9)))
 
     def _keeps_limits(self, metrics: Metrics) -> bool:
         """Whether costs keep the limits on them."""

@@ -41,7 +41,7 @@ Link = connection.Connection
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs of a run; see :class:`Context`.
+    """What a worker needs of a run; see :class:`Context` and :class:`TrainEvaluator`.
 
     The space is sent as it is, or as the name and the sizes under which it is registered.
     """
@@ -56,10 +56,10 @@ class Job:
     checkpoints: Path
     fidelity: Fidelity
     threads: int
-    told: tuple[int, ...] = ()
+    told: Sequence[Mapping[str, Any]] = ()
 
     @staticmethod
-    def of(context: Context, fidelity: Fidelity, told: tuple[int, ...] = ()) -> "Job":
+    def of(context: Context, fidelity: Fidelity, told: Sequence[Mapping[str, Any]] = ()) -> "Job":
         """The job of a run, which can be sent to another process.
 
         Raises:

@@ -1,9 +1,12 @@
 """Volumes are prepared once, as far as there is room."""
 
-import time
+import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
@@ -11,8 +14,8 @@ from torchmetrics.classification import MulticlassAccuracy
 from nas_domains.core.task import Task
 from nas_domains.data.decathlon import Case
 from nas_domains.data.volumes import Volumes
-from nas_domains.evaluation.fidelity import PartOf
-from nas_domains.evaluation.timing import epoch_time
+from nas_domains.evaluation import timing
+from nas_domains.evaluation.fidelity import PartOf, Resized
 from tests.make import Widths, make_context
 
 SHAPE = 1, 4, 4, 4
@@ -20,15 +23,13 @@ BYTES = 64 * 4 + 64
 """Of a prepared volume and its classes."""
 
 
-class Slowly:
-    """Makes a volume of its case's name, in some seconds, and counts."""
+class Counted:
+    """Makes a volume of its case's name, and counts."""
 
-    def __init__(self, seconds: float = 0.0) -> None:
-        self.seconds = seconds
+    def __init__(self) -> None:
         self.read: list[str] = []
 
     def __call__(self, case: Case, /) -> tuple[Tensor, Tensor]:
-        time.sleep(self.seconds)
         self.read.append(case.name)
         y = torch.zeros(SHAPE[1:], dtype=torch.uint8)
         y[0] = 1
@@ -56,33 +57,61 @@ class Whole:
         return x, y
 
 
-def volumes(n: int, prepare: Slowly, *, room: int = 1 << 20) -> tuple[Volumes, Whole]:
+def volumes(n: int, prepare: Counted, *, room: int = 1 << 20) -> tuple[Volumes, Whole]:
     cases = [Case(str(i), f"{i}.nii") for i in range(n)]
     patcher = Whole()
     return Volumes(cases, prepare, patcher, cache_bytes=room), patcher
 
 
 def test_what_there_is_room_for_is_prepared_once() -> None:
-    prepare = Slowly()
+    prepare = Counted()
     split, patcher = volumes(5, prepare, room=3 * BYTES)
     split.ready(drawn=True)
     # The fourth showed that there is no more room.
     assert prepare.read == ["0", "1", "2", "3"] and patcher.placed == 3
     split.ready(drawn=True)
+    assert len(prepare.read) == 4
     x, y = split.draw([0, 1, 2], torch.Generator().manual_seed(0))
     assert x.shape == (3, *SHAPE) and y.dtype is torch.int64
-    assert prepare.read[4:] == ["3"] and patcher.placed == 3
-    assert float(split[4][0].mean()) == 4 and prepare.read[5:] == ["4"]
+    assert len(prepare.read) == 4 and patcher.placed == 3
+    assert float(split[4][0].mean()) == 4 and prepare.read[4:] == ["4"]
 
 
 def test_places_are_found_only_for_what_is_drawn() -> None:
-    split, patcher = volumes(3, Slowly())
+    split, patcher = volumes(3, Counted())
     split.ready(drawn=False)
-    assert patcher.placed == 0 and len(split) == 3
+    assert patcher.placed == 0
+    split.ready(drawn=True)
+    assert patcher.placed == 3
 
 
-def test_preparing_is_not_taken_for_the_time_of_an_epoch(tmp_path: Path) -> None:
-    prepare = Slowly(0.05)
+@pytest.mark.parametrize(
+    "wrap", [lambda s: PartOf(s, [4, 1]), lambda s: Resized(PartOf(s, [4, 1]), 0.5)]
+)
+def test_parts_prepare_what_they_use(wrap: Callable[[Volumes], Any]) -> None:
+    prepare = Counted()
+    split, patcher = volumes(5, prepare)
+    wrap(split).ready(True)
+    assert prepare.read == ["4", "1"] and patcher.placed == 2
+    PartOf(wrap(split), [1]).ready(True)
+    PartOf([1, 2, 3], [1]).ready(True)
+    assert len(prepare.read) == 2
+
+
+def test_another_process_prepares_its_own() -> None:
+    split, _ = volumes(4, Counted(), room=3 * BYTES)
+    split.ready(drawn=True)
+    sent = pickle.loads(pickle.dumps(split))
+    assert not sent.prepare.read[4:] and len(pickle.dumps(split)) < 1500
+    sent.ready(drawn=False)
+    # It has the whole room.
+    assert sent.prepare.read[4:] == ["0", "1", "2", "3"] and len(sent._kept) == 3
+
+
+def test_nothing_is_prepared_while_an_epoch_is_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = Counted()
     splits = [volumes(n, prepare)[0] for n in (12, 6, 2)]
     accuracy = {"accuracy": MulticlassAccuracy(2)}
     train = PartOf(splits[0], range(10))
@@ -90,7 +119,13 @@ def test_preparing_is_not_taken_for_the_time_of_an_epoch(tmp_path: Path) -> None
     task = Task("slow", "", train, splits[1], splits[2], SHAPE, 2, loss, accuracy)
     context = make_context(tmp_path, Widths(), task)
     context.batch_size = 5
-    found = epoch_time(nn.Conv3d(1, 2, 1), context, 0.1)
-    # To read the cases takes 0.6 s and 0.3 s.
-    assert found.steps == 2 and found.step * found.steps < 0.2 and found.scoring < 0.2
-    assert sorted(prepare.read, key=int)[:3] == ["0", "0", "1"] and len(prepare.read) == 18
+    before = []
+    seconds_each = timing.seconds_each
+
+    def noted(*arguments: Any, **options: Any) -> float:
+        before.extend(prepare.read)
+        return seconds_each(*arguments, **options)
+
+    monkeypatch.setattr(timing, "seconds_each", noted)
+    assert timing.epoch_time(nn.Conv3d(1, 2, 1), context, 0.1).steps == 2
+    assert len(before) == 16 and prepare.read == before

@@ -89,6 +89,8 @@ def test_all_are_torchs_where_that_is_asked_for():
         (LARGE, (1, -1, 1, 1), 32),
         ((1,) * 9, (1,) * 9, 32),
         ((1 << 44,), (1,), 64),
+        ((1 << 62, 4), (4, 1), 64),
+        ((2, 1 << 62), (1 << 62, 2), 32),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments):
