@@ -15,8 +15,8 @@ from ..evaluation.select import choose
 Plan = dict[str, Any]
 """An exact amount of search, e.g. {"steps": 600} or {"trials": 40, "epochs": 10}.
 
-Where trials have a time it is {"trials": 40, "seconds": 12.5}, and "each" holds how many epochs that
-was in another run.
+Where trials have a time it is {"trials": 40, "seconds": 12.5}, and "each" holds how many epochs
+that was in another run.
 """
 
 
