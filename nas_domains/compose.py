@@ -317,8 +317,11 @@ def _plan_of(path: str | Path, strategy: str) -> dict[str, Any]:
     plan: dict[str, Any] = copy.deepcopy(other.config["plan"])
     if "seconds" in plan["search"]:
         # What each network's speed made of its time there, or in the run whose plan that repeats.
-        rows = [{"architecture": r.architecture, "fidelity": dict(r.fidelity)}
-                for r in other.history.of(SEARCH) if not r.detail.get("refused")]
+        rows = [
+            {"architecture": r.architecture, "fidelity": dict(r.fidelity)}
+            for r in other.history.of(SEARCH)
+            if not r.detail.get("refused")
+        ]
         known = [row["architecture"] for row in rows]
         before = plan["search"].get("each", [])
         plan["search"]["each"] = rows + [r for r in before if r["architecture"] not in known]
