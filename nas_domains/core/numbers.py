@@ -1,7 +1,7 @@
 """Numbers that a user names: sizes of spaces, several written as ``16-24-40``, and options."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from .errors import UsageError
@@ -10,7 +10,9 @@ Numbers = str | float | Sequence[float]
 """One number, several, or a text of several such as "3-5-7"."""
 
 
-def numbers_of(space: str, name: str, given: Numbers, *, fractions: bool = False) -> list[Any]:
+def numbers_of(
+    space: str, name: str, given: Numbers, *, fractions: bool = False, zero: bool = False
+) -> list[Any]:
     """The numbers of an argument of a space, in the order given.
 
     Args:
@@ -18,9 +20,10 @@ def numbers_of(space: str, name: str, given: Numbers, *, fractions: bool = False
         name: The name of the argument.
         given: What the user gave.
         fractions: Whether they may be fractions.
+        zero: Whether they may be 0.
 
     Raises:
-        UsageError: None, or one that is no number above 0.
+        UsageError: None, or one that is no number above 0 (or from 0 on).
     """
     parts: Sequence[Any] = [given] if isinstance(given, int | float) else given
     if isinstance(given, str):
@@ -32,10 +35,11 @@ def numbers_of(space: str, name: str, given: Numbers, *, fractions: bool = False
         except (TypeError, ValueError):
             number = math.nan
         whole = number.is_integer()
-        if not 0 < number < math.inf or not (whole or fractions) or isinstance(part, bool):
-            kind = "numbers" if fractions else "whole numbers"
+        enough = number >= 0 if zero else number > 0
+        if not (enough and number < math.inf and (whole or fractions)) or isinstance(part, bool):
+            kind = f"{'numbers' if fractions else 'whole numbers'} {'>= 0' if zero else '> 0'}"
             raise UsageError(
-                f"{name}={given!r} of the space {space!r} must be {kind} > 0, such as 2 or 2-3."
+                f"{name}={given!r} of the space {space!r} must be {kind}, such as 2 or 2-3."
             )
         numbers.append(int(number) if whole else number)
     if not numbers:
@@ -43,13 +47,15 @@ def numbers_of(space: str, name: str, given: Numbers, *, fractions: bool = False
     return numbers
 
 
-def options_of(space: str, name: str, given: Numbers, *, fractions: bool = False) -> list[Any]:
+def options_of(
+    space: str, name: str, given: Numbers, *, fractions: bool = False, zero: bool = False
+) -> list[Any]:
     """The same as options of a choice: ascending, and none twice.
 
     Raises:
         UsageError: As :func:`numbers_of`, or a number twice.
     """
-    numbers = sorted(numbers_of(space, name, given, fractions=fractions))
+    numbers = sorted(numbers_of(space, name, given, fractions=fractions, zero=zero))
     if len(set(numbers)) < len(numbers):
         raise UsageError(f"{name}={given!r} of the space {space!r} names a number twice.")
     return numbers
@@ -112,3 +118,16 @@ def whole_from(name: str, given: object, least: int) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) < least:
         raise UsageError(f"{name}={given!r} must be a whole number from {least} on.")
     return int(text)
+
+
+def check_known(task: str, known: Sequence[str], given: Collection[str]) -> None:
+    """Refuses options that a task does not have.
+
+    Raises:
+        UsageError: Such an option.
+    """
+    for option in given:
+        if option not in known:
+            raise UsageError(
+                f"The task {task!r} has no option {option!r}: known are {', '.join(known)}."
+            )

@@ -12,7 +12,7 @@ from .images import CACHE_BYTES, FileImages, ImageParts, Images
 from .kinds import IMAGES, FileKind
 from .labels import encode_labels, numeric_classes
 from .rule import SplitRule, complete_splits
-from .splits import Groups
+from .splits import Groups, Indices, Labels
 
 LARGEST = 224
 """Longer side that images are reduced to where no size is asked for."""
@@ -53,6 +53,22 @@ class LabelledFiles:
     groups: list[str] | None = None
     notes: tuple[str, ...] = ()
 
+    def numbered(self) -> tuple[dict[str, Indices], Labels, tuple[str, ...]]:
+        """The files of each split that is given, the number of each file's class, and the names.
+
+        Raises:
+            UsageError: Labels that cannot be used; see :func:`encode_labels`.
+        """
+        part_of = np.array(self.parts)
+        given = {name: np.flatnonzero(part_of == name) for name in ("train", "val", "test")}
+        given = {name: index for name, index in given.items() if len(index)}
+        names = numeric_classes(np.array(self.labels))
+        encoded, classes = encode_labels(self.source, {n: names[i] for n, i in given.items()})
+        labels = np.empty(len(names), np.int64)
+        for name, index in given.items():
+            labels[index] = encoded[name]
+        return given, labels, classes
+
 
 def read_files(
     files: LabelledFiles, rule: SplitRule, seed: int, size: tuple[int, int] | None
@@ -71,14 +87,7 @@ def read_files(
     Raises:
         UsageError: A broken file, or labels and splits that cannot be used.
     """
-    part_of = np.array(files.parts)
-    given = {name: np.flatnonzero(part_of == name) for name in ("train", "val", "test")}
-    given = {name: index for name, index in given.items() if len(index)}
-    names = numeric_classes(np.array(files.labels))
-    encoded, classes = encode_labels(files.source, {n: names[i] for n, i in given.items()})
-    labels = np.empty(len(names), np.int64)
-    for name, index in given.items():
-        labels[index] = encoded[name]
+    given, labels, classes = files.numbered()
     groups: Groups | None = None if files.groups is None else np.array(files.groups)
     splits, notes = complete_splits(files.source, labels, given, rule, seed, groups=groups)
 

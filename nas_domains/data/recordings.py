@@ -16,7 +16,6 @@ from .fbank import FbankShape, Heard
 from .files import LabelledFiles, files_below, hidden
 from .folders import read_folder
 from .kinds import IMAGES, RECORDINGS
-from .labels import encode_labels, numeric_classes
 from .mel import HOP, MelShape, spectrograms
 from .rule import SplitRule, complete_splits
 from .splits import Groups, Labels
@@ -288,14 +287,7 @@ def cut_recordings(files: LabelledFiles, rule: SplitRule, seed: int) -> Cut:
     Raises:
         UsageError: Labels and splits that cannot be used.
     """
-    part_of = np.array(files.parts)
-    given = {name: np.flatnonzero(part_of == name) for name in ("train", "val", "test")}
-    given = {name: index for name, index in given.items() if len(index)}
-    names = numeric_classes(np.array(files.labels))
-    encoded, classes = encode_labels(files.source, {n: names[i] for n, i in given.items()})
-    labels = np.empty(len(names), np.int64)
-    for name, index in given.items():
-        labels[index] = encoded[name]
+    given, labels, classes = files.numbered()
     groups, said = _apart(files, given)
     divided, notes = complete_splits(files.source, labels, given, rule, seed, groups=groups)
     return Cut(divided, labels, classes, groups, (*files.notes, *said, *notes))

@@ -1,12 +1,8 @@
 """Export to ONNX and to torch.export, each checked against PyTorch before it counts."""
 
-import contextlib
 import importlib.util
 import io
 import json
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +14,7 @@ from ..core.files import check_place, write_atomic
 from ..core.seeds import generator
 from ..core.space import SearchSpace
 from ..nn.model_space import Model
+from ..nn.traced import OneInput, quiet_exporters
 from .for_transformers import save_folder
 from .load import load, load_description
 
@@ -137,9 +134,9 @@ def _write_onnx(
     import onnx
     import onnxruntime
 
-    with _quietly():
+    with quiet_exporters():
         program = torch.onnx.export(
-            _Plain(network),
+            OneInput(network),
             (example,),
             dynamo=True,
             dynamic_shapes=_dynamic(network),
@@ -161,9 +158,9 @@ def _write_onnx(
 def _write_torch(
     network: nn.Module, example: Tensor, probe: Tensor, description: dict[str, Any], file: Path
 ) -> Tensor:
-    with _quietly():
+    with quiet_exporters():
         program = torch.export.export(
-            _Plain(network), (example,), dynamic_shapes=_dynamic(network)
+            OneInput(network), (example,), dynamic_shapes=_dynamic(network)
         )
         content = io.BytesIO()
         torch.export.save(program, content, extra_files={"nas_domains": _metadata(description)})
@@ -173,28 +170,3 @@ def _write_torch(
     with torch.no_grad():
         scores: Tensor = module(probe)
     return scores
-
-
-class _Plain(nn.Module):
-    """Names the one input, whatever the network calls its own."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.network(x)
-        return scores
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Keeps the exporters' chatter off the console."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

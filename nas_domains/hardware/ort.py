@@ -1,18 +1,15 @@
 """Latency of a network in ONNX Runtime."""
 
-import contextlib
 import copy
 import importlib.util
-import io
-import logging
 import statistics
 import time
-import warnings
 
 import torch
 from torch import Tensor, nn
 
 from ..core.errors import UsageError
+from ..nn.traced import OneInput, quiet_exporters
 from .cost import example_inputs
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -78,13 +75,9 @@ def measure_ort_latency(
 
 
 def _exported(network: nn.Module, x: Tensor) -> bytes:
-    plain = _OneInput(copy.deepcopy(network).cpu().eval())
-    level = logging.root.manager.disable
-    # The exporters talk on the console and in the log.
-    logging.disable(logging.WARNING)
+    plain = OneInput(copy.deepcopy(network).cpu().eval())
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
+        with quiet_exporters():
             program = torch.onnx.export(plain, (x,), dynamo=True, verbose=False, input_names=["x"])
     except torch.onnx.OnnxExporterError as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
@@ -92,20 +85,6 @@ def _exported(network: nn.Module, x: Tensor) -> bytes:
             f"A network of this space cannot be exported to ONNX ({reason}): leave the objective "
             "ort_latency_ms out."
         ) from None
-    finally:
-        logging.disable(level)
     assert program is not None
     content: bytes = program.model_proto.SerializeToString()
     return content
-
-
-class _OneInput(nn.Module):
-    """Names the one input, whatever the network calls its own."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.network(x)
-        return scores

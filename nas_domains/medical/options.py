@@ -2,23 +2,9 @@
 
 import math
 import re
-from collections.abc import Collection, Sequence
 
 from ..core.errors import UsageError
 from ..data.decathlon import Case
-
-
-def check_known(task: str, known: Sequence[str], given: Collection[str]) -> None:
-    """Refuses options that a task does not have.
-
-    Raises:
-        UsageError: Such an option.
-    """
-    for option in given:
-        if option not in known:
-            raise UsageError(
-                f"The task {task!r} has no option {option!r}: known are {', '.join(known)}."
-            )
 
 
 def yes(name: str, given: object) -> bool:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from ..core.errors import UsageError
 from ..core.metrics import classification_metrics
-from ..core.numbers import whole_from
+from ..core.numbers import check_known, whole_from
 from ..core.progress import Reporter
 from ..core.task import Recipe, Split, Task
 from ..data.augment import parse_augment
@@ -22,7 +22,6 @@ from ..data.decathlon import is_decathlon
 from ..data.inputs import image_preprocess, read_inputs
 from ..data.npz import holds_volumes, read_npz
 from ..data.rule import SplitRule
-from .options import check_known
 
 
 class Segmentation:

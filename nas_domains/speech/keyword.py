@@ -1,12 +1,12 @@
 """The space ``keyword``: small networks that tell words apart, in a supernet of elastic layers."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ..core.architecture import Architecture, Option
 from ..core.errors import UsageError
 from ..core.limit import CostTable
+from ..core.numbers import Numbers, numbers_of, odd, one_of, options_of
 from ..core.space import Choice, SearchSpace
 from ..nn.broadcast import (
     BlockSize,
@@ -127,10 +127,6 @@ def _block_choices(stage: str, block: int, config: Mapping[str, Any]) -> list[Ch
     ]
 
 
-Numbers = str | float | Sequence[float]
-"""One number, several, or a text of several such as "3-5-9"."""
-
-
 def keyword(
     channels: Numbers = "12-20-36",
     strides: Numbers = "1-2-2",
@@ -158,22 +154,20 @@ def keyword(
             above 0, or strides that are not one for each stage.
     """
     config: dict[str, Any] = {
-        "channels": _numbers("channels", channels),
-        "strides": _numbers("strides", strides),
-        "depths": _options("depths", depths, least=0),
-        "expansions": _options("expansions", expansions, fractions=True),
-        "kernels": _options("kernels", kernels),
-        "stem": _one("stem", stem),
-        "stem_stride": _one("stem_stride", stem_stride),
+        "channels": numbers_of("keyword", "channels", channels),
+        "strides": numbers_of("keyword", "strides", strides),
+        "depths": options_of("keyword", "depths", depths, zero=True),
+        "expansions": options_of("keyword", "expansions", expansions, fractions=True),
+        "kernels": options_of("keyword", "kernels", kernels),
+        "stem": one_of("keyword", "stem", stem),
+        "stem_stride": one_of("keyword", "stem_stride", stem_stride),
     }
     if len(config["strides"]) != len(config["channels"]):
         raise UsageError(
             f"strides={strides} of the space 'keyword' must be {len(config['channels'])} "
             "numbers, one for each of channels."
         )
-    even = [kernel for kernel in config["kernels"] if kernel % 2 == 0]
-    if even:
-        raise UsageError(f"kernels={even[0]} of the space 'keyword' has no centre: make it odd.")
+    odd("keyword", "kernels", config["kernels"])
     if config["depths"][-1] == 0:
         raise UsageError(f"depths={depths} of the space 'keyword' leaves no blocks: name 1 or 2.")
     inner = {max(1, round(e * c)) for e in config["expansions"] for c in config["channels"][:1]}
@@ -183,42 +177,3 @@ def keyword(
             f"{config['channels'][0]} channels: name others."
         )
     return Keyword(config)
-
-
-def _numbers(
-    name: str, given: Numbers, fractions: bool = False, least: int = 1
-) -> list[Any]:
-    parts: Sequence[Any] = [given] if isinstance(given, int | float) else given
-    if isinstance(given, str):
-        parts = given.split("-")
-    numbers: list[Any] = []
-    for part in parts:
-        try:
-            number = float(part)
-        except (TypeError, ValueError):
-            number = math.nan
-        whole = number.is_integer()
-        enough = number > 0 if fractions else number >= least
-        if not (enough and number < math.inf and (whole or fractions)) or isinstance(part, bool):
-            kind = "numbers > 0" if fractions else f"whole numbers >= {least}"
-            raise UsageError(
-                f"{name}={given!r} of the space 'keyword' must be {kind}, such as 2 or 2-3."
-            )
-        numbers.append(int(number) if whole else number)
-    if not numbers:
-        raise UsageError(f"{name} of the space 'keyword' is empty: name at least one number.")
-    return numbers
-
-
-def _options(name: str, given: Numbers, fractions: bool = False, least: int = 1) -> list[Any]:
-    numbers = sorted(_numbers(name, given, fractions, least))
-    if len(set(numbers)) < len(numbers):
-        raise UsageError(f"{name}={given!r} of the space 'keyword' names a number twice.")
-    return numbers
-
-
-def _one(name: str, given: int) -> int:
-    numbers = _numbers(name, given)
-    if len(numbers) != 1:
-        raise UsageError(f"{name}={given!r} of the space 'keyword' must be one number.")
-    return int(numbers[0])

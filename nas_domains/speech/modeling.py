@@ -1,23 +1,14 @@
 """Our encoders of recordings as models of transformers, for ``AutoModel.from_pretrained``."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForAudioClassification,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification
 from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 
-from ..core.hand_back import labels_of
-from ..nn.elastic.attention import sizes_of
-from ..nn.encoder import EncoderSpec, LayerSize
+from ..nn.encoder import EncoderSpec
+from ..nn.encoder_models import EncoderConfig, EncoderModel, EncoderPreTrained, filled, form_of
 from .classifier import PATCHES, SpeechClassifier, encoder_of, head_of
 from .patches import SpectrumEncoder
 from .waves import WaveEncoder
@@ -37,37 +28,30 @@ _TINY = {
 }
 
 
-class NasWaveConfig(PreTrainedConfig):  # type: ignore[misc]
+class NasWaveConfig(EncoderConfig):
     """Form and sizes of an encoder of recordings.
 
     Args:
         spec: Fields of :class:`nas_domains.nn.encoder.EncoderSpec`.
         base: The configuration of the model that it came from.
-        layer_heads: Heads of each layer; 0 where it has no attention.
-        layer_widths: Features inside each feed-forward block; 0 where there is none.
-        **kwargs: Those of every configuration of transformers.
+        **kwargs: Those of :class:`nas_domains.nn.encoder_models.EncoderConfig`.
     """
 
     model_type = "nas_wave"
+    tiny = EncoderSpec(2, 1, 1, 0, 0, 0, family="wav2vec2")
 
     def __init__(
         self,
         spec: dict[str, Any] | None = None,
         base: dict[str, Any] | None = None,
-        layer_heads: Sequence[int] = (),
-        layer_widths: Sequence[int] = (),
         **kwargs: Any,
     ) -> None:
-        tiny = EncoderSpec(2, 1, 1, 0, 0, 0, family="wav2vec2")
-        self.spec, self.base = dict(spec or asdict(tiny)), dict(base or _TINY)
-        self.layer_heads, self.layer_widths = list(layer_heads), list(layer_widths)
-        super().__init__(**kwargs)
+        self.base = dict(base or _TINY)
+        super().__init__(spec, **kwargs)
 
     def encoder(self) -> WaveEncoder | SpectrumEncoder:
-        """A plain encoder of this form, with fresh weights."""
-        pairs = zip(self.layer_heads, self.layer_widths, strict=True)
-        sizes = [LayerSize(heads, width) for heads, width in pairs]
-        return encoder_of(EncoderSpec(**self.spec), self.base, sizes)
+        """See the base."""
+        return encoder_of(self.encoder_spec, self.base, self.sizes)
 
     def arranged(self, input_values: Tensor) -> Tensor:
         """Inputs as transformers has them -> as the encoder takes them.
@@ -78,32 +62,12 @@ class NasWaveConfig(PreTrainedConfig):  # type: ignore[misc]
             return input_values
         return input_values.transpose(1, 2)[:, None]
 
-    @property
-    def hidden_size(self) -> int:
-        """Features between the blocks, by the name that other code asks for."""
-        return int(self.spec["hidden"])
 
-
-class NasWavePreTrained(PreTrainedModel):  # type: ignore[misc]
-    """What both models have in common."""
-
-    config_class = NasWaveConfig
-    base_model_prefix = "model"
-    main_input_name = "input_values"
-
-    def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=self.config.spec["std"])
-            nn.init.zeros_(module.bias)
-
-
-class NasWaveModel(NasWavePreTrained):
+class NasWaveModel(EncoderModel):
     """An encoder without a classifier."""
 
-    def __init__(self, config: NasWaveConfig) -> None:
-        super().__init__(config)
-        self.encoder = config.encoder()
-        self.post_init()
+    config_class = NasWaveConfig
+    main_input_name = "input_values"
 
     def forward(self, input_values: Tensor, **_: Any) -> BaseModelOutput:
         """Samples [B, S], zeros behind each recording, or spectrograms [B, frames, bands].
@@ -114,13 +78,16 @@ class NasWaveModel(NasWavePreTrained):
         return BaseModelOutput(self.encoder(self.config.arranged(input_values))[0])
 
 
-class NasWaveForAudioClassification(NasWavePreTrained):
+class NasWaveForAudioClassification(EncoderPreTrained):
     """An encoder with a classifier."""
+
+    config_class = NasWaveConfig
+    main_input_name = "input_values"
 
     def __init__(self, config: NasWaveConfig) -> None:
         super().__init__(config)
         self.model = NasWaveModel(config)
-        self.head = head_of(EncoderSpec(**config.spec), config.base, config.num_labels)
+        self.head = head_of(config.encoder_spec, config.base, config.num_labels)
         self.post_init()
 
     def forward(
@@ -136,21 +103,12 @@ def wrap(
     network: SpeechClassifier, base: Mapping[str, Any], classes: Sequence[str]
 ) -> NasWaveForAudioClassification:
     """A model of transformers with a copy of a network's weights."""
-    sizes = sizes_of(network.encoder.layers)
     config = NasWaveConfig(
-        asdict(network.encoder.spec),
-        dict(base),
-        [size.heads for size in sizes],
-        [size.width for size in sizes],
-        **labels_of(classes, network.head.classifier.out_features),
+        base=dict(base),
+        **form_of(network, classes),
         architectures=["NasWaveForAudioClassification"],
     )
-    made = NasWaveForAudioClassification(config)
-    with torch.no_grad():
-        made.model.encoder.load_state_dict(network.encoder.state_dict())
-        made.head.load_state_dict(network.head.state_dict())
-    made.eval()
-    return made
+    return filled(NasWaveForAudioClassification(config), network)
 
 
 def register() -> None:

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from ..core.errors import UsageError
 from ..core.metrics import classification_metrics
+from ..core.numbers import check_known, whole_from
 from ..core.task import TUNING, Recipe, Split, Task
 from ..data.augment import parse_augment
 from ..data.augment_speech import STEPS
@@ -67,12 +68,7 @@ class RecordingTask:
         Raises:
             UsageError: An unknown option, a bad value, or data that cannot be used.
         """
-        for option in options:
-            if option not in self.options:
-                raise UsageError(
-                    f"The task {self.name!r} has no option {option!r}: known are "
-                    f"{', '.join(self.options)}."
-                )
+        check_known(self.name, self.options, options)
         rule = SplitRule.parse(options.get("split"))
         form, asked = str(options.get("form", FORMS[0])), options.get("augment")
         if form not in FORMS:
@@ -93,7 +89,7 @@ class RecordingTask:
         rate = _number("rate", options.get("rate"), low, high)
         seconds = _number("seconds", options.get("seconds"), 0.05, MOST_SECONDS)
         bins = check_bins(options.get("bins", 40))
-        seed = int(_number("seed", options.get("seed", 0), 0, 2**32) or 0)
+        seed = whole_from("seed", options.get("seed", 0), 0)
         files = read_recordings(source, _left(options.get("speaker")))
         whole = None if rate is None else int(rate)
         parts: SpeechParts | WaveParts

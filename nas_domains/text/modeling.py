@@ -1,18 +1,14 @@
 """Our encoders as models of transformers, for ``AutoModel.from_pretrained``."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
-    PreTrainedConfig,
-    PreTrainedModel,
 )
 from transformers.modeling_outputs import (
     BaseModelOutput,
@@ -20,75 +16,27 @@ from transformers.modeling_outputs import (
     TokenClassifierOutput,
 )
 
-from ..core.hand_back import labels_of
-from ..nn.elastic.attention import sizes_of
-from ..nn.encoder import EncoderSpec, LayerSize, encoder_of
+from ..nn.encoder import Encoder, encoder_of
+from ..nn.encoder_models import EncoderConfig, EncoderModel, EncoderPreTrained, filled, form_of
 from ..nn.text_classifier import ClassifierHead, TextClassifier, TokenHead
 from .families import KINDS
 
-_TINY = EncoderSpec(hidden=1, heads=1, width=1, layers=0, vocabulary=1, positions=1)
 
-
-class NasEncoderConfig(PreTrainedConfig):  # type: ignore[misc]
-    """Form and sizes of an encoder.
-
-    Args:
-        spec: Fields of :class:`nas_domains.nn.encoder.EncoderSpec`.
-        layer_heads: Heads of each layer; 0 where it has no attention.
-        layer_widths: Features inside each feed-forward block; 0 where there is none.
-        **kwargs: Those of every configuration of transformers.
-    """
+class NasEncoderConfig(EncoderConfig):
+    """Form and sizes of an encoder of texts."""
 
     model_type = "nas_encoder"
 
-    def __init__(
-        self,
-        spec: dict[str, Any] | None = None,
-        layer_heads: Sequence[int] = (),
-        layer_widths: Sequence[int] = (),
-        **kwargs: Any,
-    ) -> None:
-        self.spec = dict(spec or asdict(_TINY))
-        self.layer_heads, self.layer_widths = list(layer_heads), list(layer_widths)
-        super().__init__(**kwargs)
-
-    @property
-    def encoder_spec(self) -> EncoderSpec:
-        """The form."""
-        return EncoderSpec(**self.spec)
-
-    @property
-    def sizes(self) -> list[LayerSize]:
-        """The size of each layer."""
-        pairs = zip(self.layer_heads, self.layer_widths, strict=True)
-        return [LayerSize(heads, width) for heads, width in pairs]
-
-    @property
-    def hidden_size(self) -> int:
-        """Features between the blocks, by the name that other code asks for."""
-        return int(self.spec["hidden"])
+    def encoder(self) -> Encoder:
+        """See the base."""
+        return encoder_of(self.encoder_spec, self.sizes)
 
 
-class NasEncoderPreTrained(PreTrainedModel):  # type: ignore[misc]
-    """What both models have in common."""
-
-    config_class = NasEncoderConfig
-    base_model_prefix = "model"
-
-    def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=self.config.spec["std"])
-        if isinstance(module, nn.Linear):
-            nn.init.zeros_(module.bias)
-
-
-class NasEncoderModel(NasEncoderPreTrained):
+class NasEncoderModel(EncoderModel):
     """An encoder without a classifier."""
 
-    def __init__(self, config: NasEncoderConfig) -> None:
-        super().__init__(config)
-        self.encoder = encoder_of(config.encoder_spec, config.sizes)
-        self.post_init()
+    config_class = NasEncoderConfig
+    encoder: Encoder
 
     def get_input_embeddings(self) -> nn.Module:
         """The table of tokens."""
@@ -107,8 +55,10 @@ class NasEncoderModel(NasEncoderPreTrained):
         return BaseModelOutput(self.encoder(input_ids, keep, token_type_ids))
 
 
-class NasEncoderForSequenceClassification(NasEncoderPreTrained):
+class NasEncoderForSequenceClassification(EncoderPreTrained):
     """An encoder with a classifier on its first token."""
+
+    config_class = NasEncoderConfig
 
     def __init__(self, config: NasEncoderConfig) -> None:
         super().__init__(config)
@@ -131,8 +81,10 @@ class NasEncoderForSequenceClassification(NasEncoderPreTrained):
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
-class NasEncoderForTokenClassification(NasEncoderPreTrained):
+class NasEncoderForTokenClassification(EncoderPreTrained):
     """An encoder with a classifier on each token."""
+
+    config_class = NasEncoderConfig
 
     def __init__(self, config: NasEncoderConfig) -> None:
         super().__init__(config)
@@ -160,14 +112,10 @@ class NasEncoderForTokenClassification(NasEncoderPreTrained):
         return TokenClassifierOutput(loss=loss, logits=scores.transpose(1, 2))
 
 
-def wrap(network: TextClassifier, classes: Sequence[str]) -> NasEncoderPreTrained:
+def wrap(network: TextClassifier, classes: Sequence[str]) -> EncoderPreTrained:
     """A model of transformers with a copy of a network's weights."""
-    sizes = sizes_of(network.encoder.layers)
     config = NasEncoderConfig(
-        asdict(network.encoder.spec),
-        [size.heads for size in sizes],
-        [size.width for size in sizes],
-        **labels_of(classes, network.head.classifier.out_features),
+        **form_of(network, classes),
         pad_token_id=network.encoder.spec.pad,
         architectures=[f"NasEncoder{KINDS[network.each]}"],
     )
@@ -175,12 +123,8 @@ def wrap(network: TextClassifier, classes: Sequence[str]) -> NasEncoderPreTraine
         "text": NasEncoderForSequenceClassification,
         "token": NasEncoderForTokenClassification,
     }
-    made: NasEncoderPreTrained = kinds[network.each](config)
-    with torch.no_grad():
-        made.model.encoder.load_state_dict(network.encoder.state_dict())
-        made.head.load_state_dict(network.head.state_dict())
-    made.eval()
-    return made
+    made: EncoderPreTrained = kinds[network.each](config)
+    return filled(made, network)
 
 
 def register() -> None:

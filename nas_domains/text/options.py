@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..core.errors import UsageError
-from ..core.numbers import whole_from
+from ..core.numbers import check_known, whole_from
 from ..core.task import Recipe
 from ..data.augment_text import HideTokens
 from ..data.hub import is_hub
@@ -172,12 +172,7 @@ def read_options(
     Raises:
         UsageError: An option that is not known, or a bad value.
     """
-    names = sorted({*COMMON, *known})
-    for option in options:
-        if option not in names:
-            raise UsageError(
-                f"The task {task!r} has no option {option!r}: known are {', '.join(names)}."
-            )
+    check_known(task, sorted({*COMMON, *known}), options)
     for option in ("val", "test"):
         if is_hub(source) and options.get(option):
             raise UsageError(f"The option {option} does not go with {source!r}: leave it out.")

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from ..core.errors import UsageError
 from ..core.metrics import classification_metrics
+from ..core.numbers import check_known, whole_from
 from ..core.task import TUNING, Recipe, Split, Task
 from ..data.augment import parse_augment
 from ..data.files import parse_size, read_files
@@ -73,12 +74,7 @@ class ImageTask:
         Raises:
             UsageError: An unknown option, a bad value, or data that cannot be used.
         """
-        for option in options:
-            if option not in self.options:
-                raise UsageError(
-                    f"The task {self.name!r} has no option {option!r}: known are "
-                    f"{', '.join(self.options)}."
-                )
+        check_known(self.name, self.options, options)
         rule = SplitRule.parse(options.get("split"))
         asked = options.get("augment")
         augment = parse_augment(self.augment if asked is None else asked)
@@ -90,7 +86,8 @@ class ImageTask:
                 "are taken as stored."
             )
         size = size if seen is None else seen.size
-        parts = self.read(source, rule, _seed(options.get("seed")), size if self.sized else None)
+        seed = whole_from("seed", options.get("seed", 0), 0)
+        parts = self.read(source, rule, seed, size if self.sized else None)
         recipe = Recipe(batch_size=32 if len(parts.train) < _SMALL else 64)
         told: dict[str, str] = {}
         more: dict[str, Any] = {}
@@ -140,15 +137,6 @@ def seen_of(folder: object, size: Size) -> Seen | None:
 
     seen = open_image_checkpoint(folder).seen
     return seen if size is None else replace(seen, size=size)
-
-
-def _seed(value: object) -> int:
-    if value is None:
-        return 0
-    text = str(value)
-    if not (text.isascii() and text.isdigit()):
-        raise UsageError(f"seed={value!r} is no seed: write a whole number from 0 on.")
-    return int(text)
 
 
 def _read_digits(source: str, rule: SplitRule, seed: int, size: Size) -> ImageParts:
