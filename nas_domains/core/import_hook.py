@@ -1,23 +1,24 @@
-"""Calls something as soon as a module of another package is imported.
+"""Imports a module of ours as soon as one of another package is imported.
 
 ``import nas_domains`` must not import transformers, and whoever loads a folder that a run has
 handed back must not have to call anything but ``AutoModel.from_pretrained``.
 """
 
+import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
 
-class _Told(Loader):
-    """A module's own loader, behind which something is called."""
+class _Followed(Loader):
+    """A module's own loader, behind which others are imported."""
 
-    def __init__(self, own: Any, calls: Sequence[Callable[[], None]]) -> None:
-        self.own, self.calls = own, calls
+    def __init__(self, own: Any, others: Sequence[str]) -> None:
+        self.own, self.others = own, others
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         made: ModuleType | None = self.own.create_module(spec)
@@ -25,14 +26,14 @@ class _Told(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         self.own.exec_module(module)
-        for call in self.calls:
-            call()
+        for other in self.others:
+            importlib.import_module(other)
 
 
 class _Finder(MetaPathFinder):
     def __init__(self, name: str) -> None:
         self.name = name
-        self.calls: list[Callable[[], None]] = []
+        self.others: list[str] = []
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -42,22 +43,22 @@ class _Finder(MetaPathFinder):
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Told(spec.loader, self.calls)
+            spec.loader = _Followed(spec.loader, self.others)
         return spec
 
 
-def when_imported(name: str, call: Callable[[], None]) -> None:
-    """Calls something now if a module has been imported, else right after that.
+def import_behind(name: str, other: str) -> None:
+    """Imports a module now if another has been imported, else right after that.
 
     Args:
-        name: Full name of the module.
-        call: What is called, once.
+        name: Full name of the module that is waited for.
+        other: Full name of the module that is imported.
     """
     if name in sys.modules:
-        call()
+        importlib.import_module(other)
         return
     finders = [f for f in sys.meta_path if isinstance(f, _Finder) and f.name == name]
     if not finders:
         finders = [_Finder(name)]
         sys.meta_path.insert(0, finders[0])
-    finders[0].calls.append(call)
+    finders[0].others.append(other)

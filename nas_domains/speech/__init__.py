@@ -1,9 +1,7 @@
 """Speech: classification of recordings, a keyword-spotting space, a hand-made network, by name."""
 
-from importlib import import_module as _import
-
 from ..core import registry as _registry
-from ..core.import_hook import when_imported as _when_imported
+from ..core.import_hook import import_behind as _import_behind
 
 _registry.spaces.register(
     "keyword",
@@ -51,7 +49,4 @@ _registry.actions.register(
 )
 
 # The last of the modules that define automatic classes.
-_when_imported(
-    "transformers.models.auto.modeling_auto",
-    lambda: _import("nas_domains.speech.modeling").register(),
-)
+_import_behind("transformers.models.auto.modeling_auto", "nas_domains.speech.modeling")

@@ -1,4 +1,7 @@
-"""Our encoders of recordings as models of transformers, for ``AutoModel.from_pretrained``."""
+"""Our encoders of recordings as models of transformers, for ``AutoModel.from_pretrained``.
+
+To import this makes the automatic classes of transformers know them.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -111,10 +114,8 @@ def wrap(
     return filled(NasWaveForAudioClassification(config), network)
 
 
-def register() -> None:
-    """Makes the automatic classes of transformers know ours; once is enough."""
-    AutoConfig.register("nas_wave", NasWaveConfig, exist_ok=True)
-    AutoModel.register(NasWaveConfig, NasWaveModel, exist_ok=True)
-    AutoModelForAudioClassification.register(
-        NasWaveConfig, NasWaveForAudioClassification, exist_ok=True
-    )
+AutoConfig.register("nas_wave", NasWaveConfig, exist_ok=True)
+AutoModel.register(NasWaveConfig, NasWaveModel, exist_ok=True)
+AutoModelForAudioClassification.register(
+    NasWaveConfig, NasWaveForAudioClassification, exist_ok=True
+)

@@ -1,9 +1,7 @@
 """Text: classes of texts and of words, parts of a pretrained encoder, head operators, by name."""
 
-from importlib import import_module as _import
-
 from ..core import registry as _registry
-from ..core.import_hook import when_imported as _when_imported
+from ..core.import_hook import import_behind as _import_behind
 
 _registry.spaces.register(
     "transformer",
@@ -44,7 +42,4 @@ _registry.actions.register(
     "an encoder of texts as a model of transformers",
 )
 # The last of the modules that define automatic classes.
-_when_imported(
-    "transformers.models.auto.modeling_auto",
-    lambda: _import("nas_domains.text.modeling").register(),
-)
+_import_behind("transformers.models.auto.modeling_auto", "nas_domains.text.modeling")

@@ -1,4 +1,7 @@
-"""Our encoders as models of transformers, for ``AutoModel.from_pretrained``."""
+"""Our encoders as models of transformers, for ``AutoModel.from_pretrained``.
+
+To import this makes the automatic classes of transformers know them.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -129,13 +132,11 @@ def wrap(network: TextClassifier, classes: Sequence[str]) -> EncoderPreTrained:
     return filled(made, network)
 
 
-def register() -> None:
-    """Makes the automatic classes of transformers know ours; once is enough."""
-    AutoConfig.register("nas_encoder", NasEncoderConfig, exist_ok=True)
-    AutoModel.register(NasEncoderConfig, NasEncoderModel, exist_ok=True)
-    AutoModelForSequenceClassification.register(
-        NasEncoderConfig, NasEncoderForSequenceClassification, exist_ok=True
-    )
-    AutoModelForTokenClassification.register(
-        NasEncoderConfig, NasEncoderForTokenClassification, exist_ok=True
-    )
+AutoConfig.register("nas_encoder", NasEncoderConfig, exist_ok=True)
+AutoModel.register(NasEncoderConfig, NasEncoderModel, exist_ok=True)
+AutoModelForSequenceClassification.register(
+    NasEncoderConfig, NasEncoderForSequenceClassification, exist_ok=True
+)
+AutoModelForTokenClassification.register(
+    NasEncoderConfig, NasEncoderForTokenClassification, exist_ok=True
+)

@@ -1,9 +1,7 @@
 """Vision: image classification spaces, tasks and hand-made networks, by name."""
 
-from importlib import import_module as _import
-
 from ..core import registry as _registry
-from ..core.import_hook import when_imported as _when_imported
+from ..core.import_hook import import_behind as _import_behind
 
 for _name, _module, _summary in (
     ("darts", "spaces", "two kinds of cells, 8 candidates, 2 inputs a node (Liu et al. 2019)"),
@@ -45,7 +43,4 @@ _registry.actions.register(
 )
 
 # The last of the modules that define automatic classes.
-_when_imported(
-    "transformers.models.auto.modeling_auto",
-    lambda: _import("nas_domains.vision.modeling").register(),
-)
+_import_behind("transformers.models.auto.modeling_auto", "nas_domains.vision.modeling")

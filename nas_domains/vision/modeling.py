@@ -1,4 +1,7 @@
-"""Our encoders of images as models of transformers, for ``AutoModel.from_pretrained``."""
+"""Our encoders of images as models of transformers, for ``AutoModel.from_pretrained``.
+
+To import this makes the automatic classes of transformers know them.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -91,10 +94,8 @@ def wrap(
     return filled(NasImageForImageClassification(config), network, positions=positions.detach())
 
 
-def register() -> None:
-    """Makes the automatic classes of transformers know ours; once is enough."""
-    AutoConfig.register("nas_image", NasImageConfig, exist_ok=True)
-    AutoModel.register(NasImageConfig, NasImageModel, exist_ok=True)
-    AutoModelForImageClassification.register(
-        NasImageConfig, NasImageForImageClassification, exist_ok=True
-    )
+AutoConfig.register("nas_image", NasImageConfig, exist_ok=True)
+AutoModel.register(NasImageConfig, NasImageModel, exist_ok=True)
+AutoModelForImageClassification.register(
+    NasImageConfig, NasImageForImageClassification, exist_ok=True
+)

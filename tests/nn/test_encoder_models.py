@@ -1,5 +1,7 @@
 """What models of transformers have in common; what is read by each is tested in its domain."""
 
+import subprocess
+import sys
 from dataclasses import asdict
 
 import pytest
@@ -8,9 +10,6 @@ import torch
 from nas_domains.nn.encoder import EncoderSpec, LayerSize
 
 pytest.importorskip("transformers")
-
-# Behind the hook: importing it registers our classes, which is to be over before they are named.
-from transformers import AutoModel  # noqa: F401
 
 from nas_domains.nn.encoder_models import filled, form_of
 from nas_domains.nn.text_classifier import classifier_of
@@ -55,3 +54,14 @@ def test_a_model_is_filled_with_a_copy():
     assert torch.equal(found(x, x != 0).logits, own(x))
     assert torch.equal(filled(made, own, **{name: other}).model.encoder.state_dict()[name], other)
     assert not torch.equal(own.encoder.state_dict()[name], other)
+
+
+@pytest.mark.parametrize("domain", ["text", "speech", "vision"])
+def test_models_may_be_imported_before_transformers(domain):
+    code = (
+        f"import nas_domains.{domain}.modeling as own; from transformers import AutoModel; "
+        "(known,) = [m for m in AutoModel._model_mapping._extra_content.values()"
+        f" if m.__module__ == own.__name__]; print(known.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("Nas"), done.stderr[-2000:]
