@@ -1,5 +1,6 @@
 """What our models of transformers have in common, whatever their encoders read."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
@@ -30,6 +31,12 @@ class EncoderConfig(PreTrainedConfig):  # type: ignore[misc]
     tiny = EncoderSpec(hidden=1, heads=1, width=1, layers=0, vocabulary=1, positions=1)
     """Of a configuration without arguments, which transformers makes to compare with."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        # transformers makes a constructor for a class that has none of its own.
+        if "__init__" not in vars(cls):
+            setattr(cls, "__init__", EncoderConfig.__init__)  # noqa: B010 - for mypy
+        super().__init_subclass__(**kwargs)
+
     def __init__(
         self,
         spec: dict[str, Any] | None = None,
@@ -57,9 +64,9 @@ class EncoderConfig(PreTrainedConfig):  # type: ignore[misc]
         """Features between the blocks, by the name that other code asks for."""
         return int(self.spec["hidden"])
 
+    @abstractmethod
     def encoder(self) -> nn.Module:
         """A plain encoder of this form, with fresh weights."""
-        raise NotImplementedError
 
 
 class EncoderPreTrained(PreTrainedModel):  # type: ignore[misc]

@@ -29,8 +29,6 @@ class NasEncoderConfig(EncoderConfig):
     """Form and sizes of an encoder of texts."""
 
     model_type = "nas_encoder"
-    # Without one in the class itself, transformers makes another.
-    __init__ = EncoderConfig.__init__
 
     def encoder(self) -> Encoder:
         """See the base."""
