@@ -1,7 +1,7 @@
 """What a run does, from its plan to its report."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from .core.progress import Reporter
 from .core.registry import baselines, strategies
 from .core.run import BEST, CHECKPOINTS, ENVIRONMENT, Run
 from .core.space import SearchSpace
-from .core.task import Task
+from .core.task import Recipe, Task
 from .evaluation import compare
 from .evaluation.context import Context, is_out_of_memory, make_accelerator
 from .evaluation.explain import explain
@@ -64,8 +64,11 @@ class Work:
         Raises:
             UsageError: What the request asks for does not fit together.
         """
-        # A resumed run keeps the whole recipe that it began with.
-        recipe = config.get("recipe_used") or config["recipe"]
+        recipe = config["recipe"]
+        if "recipe_used" in config:
+            # A resumed run keeps the whole recipe that it began with; what its version did not
+            # know yet is off.
+            recipe = asdict(Recipe()) | config["recipe_used"]
         if recipe:
             task = task.with_recipe(**recipe)
         strategy: Strategy = strategies.get(config["strategy"])

@@ -66,6 +66,8 @@ class Recipe:
         epochs: Epochs of a full training where no budget is given.
         optimizer: "sgd", or "adamw" (Loshchilov & Hutter 2019, arXiv 1711.05101).
         schedule: How the learning rate falls to zero: "cosine" or "linear".
+        average: Epochs over which weights are averaged, with exponentially falling shares: the
+            average is scored and kept in place of the weights; they are themselves where 0.
     """
 
     batch_size: int = 64
@@ -79,6 +81,7 @@ class Recipe:
     epochs: int = 30
     optimizer: str = "sgd"
     schedule: str = "cosine"
+    average: float = 0.0
 
     def __post_init__(self) -> None:
         for spec in fields(self):
@@ -107,6 +110,7 @@ class Recipe:
             "label_smoothing": 0 <= self.label_smoothing < 1,
             "drop_path": 0 <= self.drop_path < 1,
             "epochs": self.epochs >= 1,
+            "average": self.average >= 0,
         }
         for name, good in rules.items():
             if not good:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..core.errors import UsageError
 from ..core.evaluate import Metrics
@@ -16,12 +17,41 @@ from ..core.history import Record
 from ..core.seeds import derive, generator, seed_all
 from ..core.task import Recipe
 from .context import Context
-from .loop import Meter, learning_rate, run_loop, set_learning_rate
+from .loop import Meter, Stateful, learning_rate, run_loop, set_learning_rate
 from .score import evaluate, full_precision
 from .stream import Stream
 
 TEMPERATURE = 2.0
 """By which scores are divided where a network learns from a teacher."""
+
+
+class Average:
+    """The mean of a network's weights over its last steps, that of one step the less the older.
+
+    It forgets the start, as over n steps it reaches back n / 9 at most (Tarvainen & Valpola 2017,
+    arXiv 1703.01780, from whom the mean of weights that teaches is; here it is what is scored).
+    Running statistics of norms are averaged too.
+
+    Args:
+        network: On its device.
+        reach: Steps that the mean is about, one at least; (1 - 1 / reach) is what a step leaves.
+    """
+
+    def __init__(self, network: nn.Module, reach: float) -> None:
+        self.reach = max(1.0, reach)
+        self.model = AveragedModel(network, use_buffers=True)
+
+    def update(self, network: nn.Module, step: int) -> None:
+        """Takes in the weights after a step, which is numbered from 0."""
+        kept = min(1 - 1 / self.reach, (1 + step) / (10 + step))
+        self.model.multi_avg_fn = get_ema_multi_avg_fn(kept)  # type: ignore[no-untyped-call]
+        self.model.update_parameters(network)
+
+    @property
+    def network(self) -> nn.Module:
+        """With the mean weights."""
+        network: nn.Module = self.model.module
+        return network
 
 
 class Best:
@@ -69,6 +99,8 @@ class Trainer:
         self.optimizer = make_optimizer(self.network.parameters(), self.context.task.recipe)
         self.stream = full_stream(self.context, self.order)
         self.meter = Meter()
+        reach = self.context.task.recipe.average * self.stream.steps_per_epoch
+        self.average = Average(self.network, reach) if reach > 0 else None
 
     def step(self, step: int) -> None:
         """One step of the weights."""
@@ -88,7 +120,20 @@ class Trainer:
         context.accelerator.backward(loss)
         nn.utils.clip_grad_norm_(self.network.parameters(), recipe.grad_clip)
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.network, step)
         self.meter.add(loss=loss)
+
+    @property
+    def scored(self) -> nn.Module:
+        """The network, or where the recipe has it the one with mean weights."""
+        return self.network if self.average is None else self.average.network
+
+    @property
+    def state(self) -> dict[str, Stateful]:
+        """For a checkpoint."""
+        state: dict[str, Stateful] = {"network": self.network, "optimizer": self.optimizer}
+        return state if self.average is None else state | {"average": self.average.model}
 
 
 def make_optimizer(weights: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
@@ -218,8 +263,8 @@ def train(
                 "learning rate of the recipe."
             )
         began = time.perf_counter()
-        metrics = evaluate(network, context.task.val, context)
-        best.offer(context.score(metrics), network)
+        metrics = evaluate(trainer.scored, context.task.val, context)
+        best.offer(context.score(metrics), trainer.scored)
         record = context.history.add(
             Record(
                 stage=stage,
@@ -238,7 +283,7 @@ def train(
         seed=context.seed,
         steps=trainer.steps,
         steps_per_epoch=per_epoch,
-        state={"network": network, "optimizer": trainer.optimizer, "best": best},
+        state={**trainer.state, "best": best},
         step=trainer.step,
         epoch_end=epoch_end,
         meter=trainer.meter,

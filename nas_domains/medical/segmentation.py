@@ -42,7 +42,9 @@ AUGMENT = "affine,flip,intensity"
 PATCHES = 200
 """Patches of each case, or of each slice, in a training where no budget is given."""
 _AXES = ("left-right", "back-front", "down-up")
-RECIPE = Recipe(batch_size=4, optimizer="adamw", lr=3e-3, weight_decay=1e-2, warmup=0.05)
+RECIPE = Recipe(
+    batch_size=4, optimizer="adamw", lr=3e-3, weight_decay=1e-2, warmup=0.05, average=1.0
+)
 
 
 def segmentation(source: str, options: Mapping[str, Any]) -> Task:

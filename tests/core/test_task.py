@@ -177,6 +177,8 @@ def test_bad_metrics_are_refused():
         ("label_smoothing", 1.0),
         ("drop_path", 1.0),
         ("drop_path", -0.2),
+        ("average", -1.0),
+        ("average", float("inf")),
         ("optimizer", "adam"),
         ("schedule", "step"),
     ],
