@@ -95,6 +95,8 @@ def test_a_killed_run_ends_in_the_same_result(
         ("spos", "epochs=1,trials=2"),
         ("ofa", "epochs=1,trials=2"),
         ("random", "trials=1,epochs=1"),
+        ("predictor", "trials=7,epochs=1"),
+        ("zero-cost", "trials=3"),
     ],
 )
 def test_every_kind_of_strategy_takes_the_space_and_its_limits(

@@ -56,3 +56,14 @@ def test_a_network_that_lets_nothing_through_ranks_last() -> None:
     nn.init.zeros_(network[1].weight)
     x, y = torch.randn(6, 4), torch.zeros(6, dtype=torch.long)
     assert SynFlow()(network, x, y, LOSS) == -math.inf
+
+
+def test_tokens_flow_by_their_vectors() -> None:
+    torch.manual_seed(0)
+    vectors, last = nn.Embedding(9, 3), nn.Linear(12, 2, bias=False)
+    network = nn.Sequential(vectors, nn.LayerNorm(3), nn.Flatten(), last)
+    tokens, y = torch.tensor([[0, 1, 2, 3], [4, 5, 0, 0]]), torch.zeros(2, dtype=torch.long)
+    flow = vectors.weight.abs()[tokens[0]].flatten() @ last.weight.abs().T
+    value = SynFlow()(network, tokens, y, LOSS)
+    # Each of the two layers has the whole flow.
+    assert value == pytest.approx(math.log(2 * float(flow.detach().sum())), rel=1e-6)
