@@ -342,6 +342,8 @@ def describe(
         why = "the longest that the checkpoint takes"
     elif asked is not None:
         why = "as asked"
+    elif seconds >= MOST_SECONDS:
+        why = "the most that is heard of any"
     part, fill = ("start", "zeros") if start else ("middle", "silence")
     notes = [
         f"Recordings are heard {heard}, {seconds:.2f} s ({why}); {cropped} longer ones are "
