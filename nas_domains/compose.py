@@ -14,15 +14,15 @@ from .core.files import plain
 from .core.history import SEARCH
 from .core.progress import Reporter
 from .core.registry import spaces
-from .core.run import REPORT, Run
+from .core.run import CHECKPOINTS, REPORT, Run
 from .core.space import SearchSpace
 from .core.space_text import load_space
-from .core.task import Task, load_task
+from .core.task import Task, find_loader, load_task
 from .evaluation.context import resolve_device, resolve_precision
 from .nn.cell_space import CellSpace
 from .nn.model_space import Model, space_of
 from .strategies.prior import best_of
-from .strategies.study import open_storage
+from .strategies.study import forget, open_storage, whole_url
 from .work import Work
 
 FOLDERS = "checkpoint", "features"
@@ -100,6 +100,7 @@ def search(
     if workers < 1:
         raise UsageError(f"--workers {workers} is too few: 1 is the least.")
     if storage is not None:
+        storage = whole_url(storage)
         open_storage(storage).engine.dispose()
     # A mistake in a space is found before any data is read.
     made_space = None if space is None else _space(space)
@@ -123,7 +124,7 @@ def search(
         "space_config": dict(made_space.config),
         "space_fingerprint": made_space.fingerprint,
         # As a full path, so that the run resumes from any folder.
-        "task": None if isinstance(task, Task) else _place(task),
+        "task": None if isinstance(task, Task) else _source(task, domain),
         "task_name": loaded.name,
         "domain": domain,
         "task_options": task_options,
@@ -146,10 +147,10 @@ def search(
         "storage": storage,
         # Read now: a prior may be moved or deleted while this run goes on.
         "fidelity": _shares(fidelity or {}),
-        "priors": [best_of(prior, made_space) for prior in priors],
+        "priors": [best_of(prior, made_space, loaded.metrics) for prior in priors],
     }
     if plan is not None:
-        config["plan"] = _plan_of(plan, name)
+        config["plan"], config["told"] = _plan_of(plan, name)
         config["plan_from"] = str(plan)
     work = Work.prepare(config, made_space, loaded, reporter)
     config["recipe_used"] = asdict(work.task.recipe)
@@ -166,8 +167,11 @@ def search(
     try:
         return work.finish(run)
     except UsageError:
-        if not len(run.history):
+        # What workers have begun lies in files of their own until a trial has ended.
+        if not len(run.history) and not any((run.path / CHECKPOINTS).rglob("*.jsonl")):
             run.discard()
+            if storage is not None:
+                forget(storage, run.path)
         raise
     finally:
         run.unlock()
@@ -295,6 +299,11 @@ def _place(named: Any) -> Any:
     return os.path.abspath(named) if os.path.exists(str(named)) else named
 
 
+def _source(task: str, domain: str | None) -> str:
+    """A task's path as a full one; a bundled one's name, even where a folder is called so."""
+    return task if find_loader(task, domain).name == task else str(_place(task))
+
+
 def _load(task: str | Task, domain: str | None, options: dict[str, Any]) -> Task:
     if isinstance(task, Task):
         if domain or options:
@@ -303,7 +312,11 @@ def _load(task: str | Task, domain: str | None, options: dict[str, Any]) -> Task
     return load_task(task, domain=domain, **options)
 
 
-def _plan_of(path: str | Path, strategy: str) -> dict[str, Any]:
+def _plan_of(path: str | Path, strategy: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The plan of another run, and the epochs of its rows with their architectures.
+
+    A row of the same name may be another network here, which takes another time for an epoch.
+    """
     other = Run.open(path)
     if "plan" not in other.config:
         raise UsageError(
@@ -325,4 +338,11 @@ def _plan_of(path: str | Path, strategy: str) -> dict[str, Any]:
         known = [row["architecture"] for row in rows]
         before = plan["search"].get("each", [])
         plan["search"]["each"] = rows + [r for r in before if r["architecture"] not in known]
-    return plan
+    told = [
+        {"row": name, "epochs": epochs, "architecture": records[0].architecture}
+        for name, epochs in plan["train"].get("rows", {}).items()
+        if (records := other.history.of(f"train/{name}/0"))
+    ]
+    if told:
+        plan["train"]["rows"] = {}
+    return plan, told

@@ -163,7 +163,7 @@ class Work:
             history=run.history,
             checkpoints=run.folder(CHECKPOINTS),
             reporter=self.reporter,
-            batch_size=self.config.get("plan", {}).get("batch_size", 0),
+            batch_size=self.config.get("plan", self.config).get("batch_size", 0),
             randoms=self.config["randoms"] if self.config["validate"] else 0,
             # Runs of earlier versions know of none of these.
             storage=self.config.get("storage") or "",
@@ -217,7 +217,9 @@ class Work:
                     plan[SEARCH]["steps"] *= before // context.batch_size
                 if "rows" in plan["train"] and "train/" in stages:
                     plan["train"]["rows"] = {}
-                run.save_config()
+            else:
+                run.config["batch_size"] = context.batch_size
+            run.save_config()
 
     def _plan(self, run: Run, context: Context) -> None:
         if "plan" in run.config:
@@ -250,7 +252,13 @@ class Work:
             epochs: float = plan["epochs"]
             return epochs
         if row.name not in plan["rows"]:
-            found = compare.epochs_of(context, row, plan["seconds"])
+            own = None if row.architecture is None else dict(row.architecture)
+            known = [
+                told["epochs"]
+                for told in self.config.get("told", ())
+                if (told["row"], told["architecture"]) == (row.name, own)
+            ]
+            found = known[0] if known else compare.epochs_of(context, row, plan["seconds"])
             plan["rows"][row.name] = found
             run.save_config()
             self.reporter.say(f"  {row.name}: {found:.3g} epochs")
@@ -314,7 +322,9 @@ class Work:
             "random_baseline": summary["random_baseline"],
             "shared_weights_rank": compare.rank(context, rows, winner, self.config["train_seeds"]),
             "baselines": summary["baselines"],
-            "measured": how_measured(context.objectives, self.config["device"]),
+            "measured": how_measured(
+                context.objectives, self.config["device"], context.workers
+            ),
             "pareto": members,
             "front": front_progress(context, alike, members),
             "explanation": explain(context, alike, self.strategy.worths(context, alike), winner),

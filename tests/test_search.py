@@ -218,6 +218,18 @@ def test_a_run_resumes_with_the_recipe_that_it_began_with(
     assert stripped(run.result) == stripped(finished.result)
 
 
+def test_bundled_data_is_not_a_folder_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    options = SMALL | {"budget": "steps=2", "train_budget": "epochs=1", "validate": False}
+    with stopped_after(1):
+        nd.search(SPACE, "digits", out="digits/a", **options)
+    assert nd.Run.open("digits/a").config["task"] == "digits"
+    assert nd.resume("digits/a", quiet=True).finished
+
+
 def test_without_validation_there_is_a_network_and_no_baseline(tmp_path: Path) -> None:
     run = nd.search(SPACE, make_task(), out=tmp_path / "a", validate=False, **SMALL)
     assert run.result["random_baseline"] is None and run.result["baselines"] is None

@@ -30,7 +30,8 @@ class Average:
 
     It forgets the start, as over n steps it reaches back n / 9 at most (Tarvainen & Valpola 2017,
     arXiv 1703.01780, from whom the mean of weights that teaches is; here it is what is scored).
-    Running statistics of norms are averaged too.
+    Running statistics of norms are averaged too; buffers of whole numbers or with infinities are
+    those of the network.
 
     Args:
         network: On its device.
@@ -40,12 +41,21 @@ class Average:
     def __init__(self, network: nn.Module, reach: float) -> None:
         self.reach = max(1.0, reach)
         self.model = AveragedModel(network, use_buffers=True)
+        self.copied = [
+            i
+            for i, buffer in enumerate(network.buffers())
+            if not (buffer.is_floating_point() and buffer.isfinite().all())
+        ]
 
     def update(self, network: nn.Module, step: int) -> None:
         """Takes in the weights after a step, which is numbered from 0."""
         kept = min(1 - 1 / self.reach, (1 + step) / (10 + step))
         self.model.multi_avg_fn = get_ema_multi_avg_fn(kept)  # type: ignore[no-untyped-call]
         self.model.update_parameters(network)
+        if self.copied:
+            kept_buffers, buffers = list(self.network.buffers()), list(network.buffers())
+            for i in self.copied:
+                kept_buffers[i].copy_(buffers[i])
 
     @property
     def network(self) -> nn.Module:
@@ -54,10 +64,19 @@ class Average:
         return network
 
 
+class DivergedError(UsageError):
+    """A training whose loss was not finite in its first epoch, so that nothing came of it."""
+
+
 class Best:
-    """The weights of the best epoch so far, by its score on the validation split."""
+    """The weights of the best epoch so far, by its score on the validation split.
+
+    Attributes:
+        ended: Whether no epoch can follow, as the loss was no longer finite.
+    """
 
     def __init__(self) -> None:
+        self.ended = False
         self.score: list[float] = []
         self.weights: dict[str, Tensor] = {}
 
@@ -69,11 +88,12 @@ class Best:
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"score": self.score, "weights": self.weights}
+        return {"score": self.score, "weights": self.weights, "ended": self.ended}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """From a checkpoint."""
         self.score, self.weights = list(state["score"]), dict(state["weights"])
+        self.ended = bool(state.get("ended"))
 
 
 @dataclass
@@ -233,7 +253,8 @@ def train(
 ) -> tuple[nn.Module, Metrics]:
     """Trains a network and returns it with the weights of its best epoch on validation.
 
-    Each epoch is a record of the history under ``stage``. The test split is not touched.
+    Each epoch is a record of the history under ``stage``. The test split is not touched. Where the
+    loss is no longer finite, training ends with the epochs before.
 
     Args:
         network: Freshly built.
@@ -248,7 +269,7 @@ def train(
         The network and the validation metrics of the epoch whose weights it has.
 
     Raises:
-        UsageError: The loss is no longer finite.
+        DivergedError: The loss is not finite in the first epoch.
     """
     network.to(context.device)
     per_epoch = full_stream(context, order).steps_per_epoch
@@ -258,10 +279,13 @@ def train(
     def epoch_end(epoch: int) -> str:
         means = trainer.meter.means()
         if not math.isfinite(means["loss"]):
-            raise UsageError(
-                f"The training loss of {stage!r} is no longer finite in epoch {epoch}: lower the "
-                "learning rate of the recipe."
-            )
+            if epoch == 1:
+                raise DivergedError(
+                    f"The training loss of {stage!r} is not finite in its first epoch: begin a new "
+                    f"run with a lower learning rate (--recipe lr={context.task.recipe.lr / 10:g})."
+                )
+            best.ended = True
+            return f"epoch {epoch}: the loss is no longer finite"
         began = time.perf_counter()
         metrics = evaluate(trainer.scored, context.task.val, context)
         best.offer(context.score(metrics), trainer.scored)
@@ -289,9 +313,14 @@ def train(
         meter=trainer.meter,
         path=context.checkpoints / f"{stage}.safetensors",
         reporter=context.reporter,
-        stop=stop,
+        stop=lambda: best.ended or stop(),
     )
-    network.load_state_dict(best.weights)
+    if best.ended:
+        context.reporter.say(
+            f"The training loss of {stage!r} was no longer finite: its best epoch before counts."
+        )
+    if best.weights:  # none where a kill came between an epoch's record and its checkpoint
+        network.load_state_dict(best.weights)
     network.eval()
     records = context.history.of(stage)
     chosen = max(records, key=lambda r: (*context.score(r.metrics), r.step))

@@ -58,10 +58,20 @@ def meters(device: torch.device) -> list[str]:
     return found
 
 
-def how_measured(objectives: Sequence[Objective], device: str) -> dict[str, str]:
-    """In words how each of the named costs is measured: what, how often, on how many threads."""
+def how_measured(
+    objectives: Sequence[Objective], device: str, workers: int = 1
+) -> dict[str, str]:
+    """In words how each of the named costs is measured: what, how often, on how many threads.
+
+    Args:
+        objectives: That name costs.
+        device: Of the run.
+        workers: Processes that share the threads while trials are measured.
+    """
     threads = torch.get_num_threads()
     on = f"{threads} thread{'' if threads == 1 else 's'}"
+    if workers > 1:
+        on += f" (in trials {max(1, threads // workers)}, beside {workers - 1} other workers)"
     by = ", in its CPU time" if alone(torch.device("cpu")) else ""
     where = "the GPU's counter" if device == "cuda" else f"RAPL of all packages, {on}"
     words = {

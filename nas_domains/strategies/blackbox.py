@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 import optuna
+import torch
 
 from ..core.architecture import Architecture
 from ..core.budget import Budget
@@ -23,9 +24,9 @@ from ..evaluation.timing import EpochTime, epoch_time
 from .base import Plan, Strategy
 from .foreseen import foreseen_limit
 from .pruner import EpochPruner
-from .study import Proposal, RunStudy, forget, quiet_optuna
+from .study import Proposal, RunStudy, forget, quiet_optuna, storage_url
 from .trials import TIMING, TrainEvaluator
-from .workers import Job, search_with_workers
+from .workers import Job, search_with_workers, threads_each
 
 TRIALS = 16
 """Trials that a time holds at least, though each then trains for fewer epochs."""
@@ -98,27 +99,33 @@ class BlackBox(Strategy):
             each = setup + float(
                 np.mean([max(seconds, t.seconds) + t.looked(TIMING * seconds) for t in times])
             )
-            each /= context.workers
+            each /= at_once(context)
             return {"trials": budget.fit(each), "seconds": seconds}
         epochs = int(min(usual, max(1.0, share / epoch)))
         spent = self.pruner(epochs).mean_cost() if self.pruner else float(epochs)
-        each = (spent * epoch + setup) / context.workers
+        each = (spent * epoch + setup) / at_once(context)
         return {"trials": budget.fit(each), "epochs": epochs}
 
     def _seconds(self, context: Context, budget: float) -> tuple[list[EpochTime], float]:
-        """Times of four random architectures, and mean seconds of all else."""
+        """Times of four random architectures in one worker, and mean seconds of all else."""
         times, setups = [], []
         cheap = reduced(context, Fidelity(1, **context.shares))
-        for trial in range(4):
-            began = time.perf_counter()
-            architecture = draw(context, SEARCH, trial)
-            task = context.task
-            network = context.space.build(architecture, task.input_shape, task.outputs)
-            costs(network.to(context.device), task)
-            setups.append(time.perf_counter() - began)
-            if cheap is not context:
-                network = context.space.build(architecture, cheap.task.input_shape, task.outputs)
-            times.append(epoch_time(network, cheap, 0.01 * budget))
+        threads = torch.get_num_threads()
+        torch.set_num_threads(threads_each(context))
+        try:
+            for trial in range(4):
+                began = time.perf_counter()
+                architecture = draw(context, SEARCH, trial)
+                task = context.task
+                network = context.space.build(architecture, task.input_shape, task.outputs)
+                costs(network.to(context.device), task)
+                setups.append(time.perf_counter() - began)
+                if cheap is not context:
+                    shape = cheap.task.input_shape
+                    network = context.space.build(architecture, shape, task.outputs)
+                times.append(epoch_time(network, cheap, 0.01 * budget))
+        finally:
+            torch.set_num_threads(threads)
         return times, float(np.mean(setups))
 
     def search(self, context: Context, plan: Plan) -> None:
@@ -185,15 +192,20 @@ class BlackBox(Strategy):
 
     def choose(self, context: Context, records: Sequence[Record]) -> Record:
         """See :meth:`Strategy.choose`; of those that were not stopped early, where one wins."""
-        whole = [r for r in records if not r.detail.get("stopped")]
+        whole = [r for r in records if not {"stopped", "diverged"} & set(r.detail)]
         fit = any(all(o.allows(r.metrics) for o in context.objectives) for r in whole)
         return super().choose(context, whole if fit else records)
 
     def restart(self, context: Context) -> None:
         """See :meth:`Strategy.restart`."""
-        forget(context)
+        forget(storage_url(context), context.history.path.parent)
         for path in (context.checkpoints / "trial").glob("*.jsonl"):
             path.unlink()
+
+
+def at_once(context: Context) -> int:
+    """Trials that run side by side without slowing each other: those that share a GPU do not."""
+    return context.workers if context.device.type == "cpu" else 1
 
 
 def ended_early(study: RunStudy, total: int) -> str:

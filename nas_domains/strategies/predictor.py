@@ -11,7 +11,7 @@ from ..core.seeds import derive
 from ..evaluation.context import Context
 from ..evaluation.proxies.features import ProxyFeatures
 from ..evaluation.timing import EpochTime
-from .blackbox import BlackBox, draw
+from .blackbox import BlackBox, at_once, draw
 from .pruner import EpochPruner
 from .samplers.predicted import POOL, Predicted
 
@@ -53,4 +53,4 @@ class Predictor(BlackBox):
             scores(draw(context, "proxies", trial))
             times.append(time.perf_counter() - began)
         # One process proposes, while others train.
-        return epochs, setup + POOL * context.workers * float(np.mean(times))
+        return epochs, setup + POOL * at_once(context) * float(np.mean(times))

@@ -15,7 +15,9 @@ BEST = 5
 """Architectures taken of each run."""
 
 
-def best_of(path: str | Path, space: SearchSpace) -> list[dict[str, Any]]:
+def best_of(
+    path: str | Path, space: SearchSpace, metrics: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     """The best distinct architectures of a finished run, best first: its winner, then by its goal.
 
     Only the architectures are taken: what they scored there is not what they score here, where the
@@ -25,6 +27,7 @@ def best_of(path: str | Path, space: SearchSpace) -> list[dict[str, Any]]:
     Args:
         path: The run directory.
         space: The space of the run to come.
+        metrics: Of its task, which say whether larger is better.
 
     Raises:
         UsageError: No finished run there, or one whose choices are others.
@@ -32,7 +35,9 @@ def best_of(path: str | Path, space: SearchSpace) -> list[dict[str, Any]]:
     run = Run.open(path)
     result = run.result
     texts = result["objectives"]
-    (goal, *_) = parse_objectives(texts, [t.partition("<")[0].partition(">")[0] for t in texts])
+    named = [t.partition("<")[0].partition(">")[0].strip() for t in texts]
+    # The other run's task may have had metrics that this one has not.
+    (goal, *_) = parse_objectives(texts, dict.fromkeys(named) | dict(metrics))
     records = run.history.of(SEARCH)
     records.sort(key=lambda r: goal.score(r.metrics), reverse=True)
     found: dict[Architecture, dict[str, Any]] = {}

@@ -1,5 +1,6 @@
 """The Optuna study of a run: who proposes what next, kept so that a kill disturbs nothing."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,20 +11,20 @@ import numpy as np
 import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy import URL
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from ..core.architecture import Architecture
 from ..core.errors import UsageError
-from ..core.history import SEARCH, Record
+from ..core.history import SEARCH, History, Record
 from ..core.limit import Limit
 from ..core.run import STUDY
 from ..core.seeds import derive
 from ..evaluation.context import Context
 from .samplers.base import suggest
-from .trials import stage_of
+from .trials import epochs_file, stage_of
 
-__all__ = ["Proposal", "RunStudy", "forget", "open_storage", "quiet_optuna", "study_name"]
+__all__ = ["Proposal", "RunStudy", "forget", "open_storage", "quiet_optuna", "storage_url", "whole_url"]
 
 REPEATS = 20
 """Proposals in a row that were scored already, after which a new architecture is drawn."""
@@ -88,7 +89,7 @@ class RunStudy:
         self.storage = open_storage(storage_url(context))
         self.study = optuna.create_study(
             storage=self.storage,
-            study_name=study_name(context),
+            study_name=_folder(context).resolve().name,
             directions=["maximize" if g.direction == "max" else "minimize" for g in context.goals],
             sampler=sampler,
             pruner=pruner or optuna.pruners.NopPruner(),
@@ -151,9 +152,9 @@ class RunStudy:
                 continue
             if step is None:
                 step = len(self.steps) + 1
-                record = self._record(step)
+                record = self._begun(step)
                 if record is not None and record.architecture != dict(architecture):
-                    # The study was lost, and with several workers made again in another order.
+                    # The study was lost, and made again in another order.
                     self.study.tell(trial, state=TrialState.FAIL)
                     self._enqueue(self.context.space.architecture(record.architecture or {}))
                     continue
@@ -245,13 +246,15 @@ class RunStudy:
     def _record(self, step: int) -> Record | None:
         return self.context.history.find(SEARCH, step)
 
+    def _begun(self, step: int) -> Record | None:
+        """The record of a step, or the first of its trial where that has not ended."""
+        stage, trial = f"{stage_of(step - 1)}/costs", step - 1
+        known = self._record(step) or self.context.history.find(stage, 0)
+        path = epochs_file(self.context.checkpoints, trial)
+        return known or (History(path).find(stage, 0) if path.exists() else None)
+
     def _architecture(self, trial: FrozenTrial) -> Architecture:
         return suggest(self.context.space, optuna.trial.FixedTrial(trial.params))
-
-
-def study_name(context: Context) -> str:
-    """The name of a run's study: that of its folder."""
-    return _folder(context).resolve().name
 
 
 def storage_url(context: Context) -> str:
@@ -284,16 +287,37 @@ def open_storage(url: str) -> RDBStorage:
         ) from None
 
 
+def whole_url(url: str) -> str:
+    """A storage's URL with the full path of SQLite's file, so that a run resumes from any folder.
+
+    What is no URL stays as it is.
+    """
+    try:
+        parts = make_url(url)
+    except ArgumentError:
+        return url
+    if parts.get_backend_name() != "sqlite" or parts.database in (None, "", ":memory:"):
+        return url
+    path = os.path.abspath(str(parts.database))
+    return parts.set(database=path).render_as_string(hide_password=False)
+
+
 def _without_waiting(connection: Any, _: object) -> None:
     connection.execute("PRAGMA synchronous=OFF")
 
 
-def forget(context: Context) -> None:
-    """Deletes the study of a run, whose search begins anew."""
-    storage = open_storage(storage_url(context))
-    name = study_name(context)
-    if any(study.study_name == name for study in storage.get_all_studies()):
-        optuna.delete_study(study_name=name, storage=storage)
+def forget(url: str, folder: Path) -> None:
+    """Deletes the study of the run in a folder, whose search begins anew or not at all.
+
+    Args:
+        url: Of the storage; a study that another run has there stays.
+        folder: Of the run.
+    """
+    storage = open_storage(url)
+    name, owner = folder.resolve().name, str(folder.resolve())
+    for study in storage.get_all_studies():
+        if study.study_name == name and study.user_attrs.get(RUN) == owner:
+            optuna.delete_study(study_name=name, storage=storage)
     storage.engine.dispose()
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -15,7 +16,7 @@ from ..evaluation.context import Context
 from ..evaluation.fidelity import reduced
 from ..evaluation.score import costs
 from ..evaluation.timing import epoch_time
-from ..evaluation.train import fresh, train
+from ..evaluation.train import DivergedError, fresh, train
 from ..hardware.meters import measured
 
 TIMING = 0.04
@@ -33,6 +34,13 @@ def never(records: Sequence[Record]) -> bool:
 def stage_of(trial: int) -> str:
     """The stage of the history that holds the epochs of a trial."""
     return f"trial/{trial}"
+
+
+def epochs_file(checkpoints: Path, trial: int) -> Path:
+    """Where a worker keeps the epochs of its trial."""
+    path = checkpoints / f"{stage_of(trial)}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 class TrainEvaluator(Evaluator):
@@ -70,7 +78,7 @@ class TrainEvaluator(Evaluator):
 
         Returns:
             The best epoch's metrics on validation, and the costs; the metrics are None where the
-            costs break a limit.
+            costs break a limit, or the loss was not finite in the first epoch.
         """
         context, task = self.context, self.context.task
         stage = stage_of(trial)
@@ -78,23 +86,27 @@ class TrainEvaluator(Evaluator):
         network = context.space.build(architecture, task.input_shape, task.outputs)
         known = self._costs(architecture, network.to(context.device), fidelity, trial)
         found = dict(known.metrics)
+        unknown: Metrics = dict.fromkeys(("loss", *task.metrics))
         if not self._keeps_limits(found):
-            return {name: None for name in ("loss", *task.metrics)} | found
+            return unknown | found
         # The whole network said what it costs. At a lower resolution another one is trained; and
         # where one was timed, its start is to be that of a trial that goes on after a kill.
         cheap = reduced(context, fidelity)
         if fidelity.seconds or cheap.task.input_shape != task.input_shape:
             fresh(context, stage)
             network = context.space.build(architecture, cheap.task.input_shape, task.outputs)
-        _, metrics = train(
-            network,
-            cheap,
-            stage=stage,
-            epochs=known.fidelity.get("epochs", fidelity.epochs),
-            architecture=dict(architecture),
-            order=stage,
-            stop=lambda: stop(context.history.of(stage)),
-        )
+        try:
+            _, metrics = train(
+                network,
+                cheap,
+                stage=stage,
+                epochs=known.fidelity.get("epochs", fidelity.epochs),
+                architecture=dict(architecture),
+                order=stage,
+                stop=lambda: stop(context.history.of(stage)),
+            )
+        except DivergedError:
+            return unknown | found
         return metrics | found
 
     def _costs(
@@ -140,16 +152,18 @@ class TrainEvaluator(Evaluator):
     ) -> Record:
         """The record of a trial that has ended: with the epochs that it was trained.
 
-        Its detail says "stopped" where these are fewer than were meant, and "refused" where it was
-        not trained as its costs break a limit.
+        Its detail says "stopped" where these are fewer than were meant, "diverged" where there is
+        none, and "refused" where it was not trained as its costs break a limit.
         """
         history, stage = self.context.history, stage_of(trial)
         epochs, (known,) = history.of(stage), history.of(f"{stage}/costs")
         # Of all records, so that what was spent before a kill counts.
         spent = sum(r.seconds for r in [*epochs, known])
         detail = {}
-        if not epochs:
+        if not self._keeps_limits(metrics):
             detail["refused"] = True
+        elif not epochs:
+            detail["diverged"] = True
         elif len(epochs) < known.fidelity.get("epochs", fidelity.epochs):
             detail["stopped"] = True
         seen = replace(fidelity, epochs=len(epochs)).as_dict()

@@ -31,7 +31,7 @@ from ..core.space import SearchSpace
 from ..core.task import Task
 from ..evaluation.context import PRECISIONS, Context, is_out_of_memory, make_accelerator
 from .study import Proposal, RunStudy
-from .trials import TrainEvaluator, stage_of
+from .trials import TrainEvaluator, epochs_file
 
 DEATHS = 3
 """Workers that may be killed over one trial."""
@@ -77,7 +77,7 @@ class Job:
             context.batch_size,
             context.checkpoints,
             fidelity,
-            max(1, torch.get_num_threads() // context.workers),
+            threads_each(context),
             told,
         )
         parts = (("space", context.space.name, space), ("task", context.task.name, context.task))
@@ -114,6 +114,11 @@ class Job:
         )
 
 
+def threads_each(context: Context) -> int:
+    """Threads of a worker; all of the run's where there is one."""
+    return max(1, torch.get_num_threads() // context.workers)
+
+
 def _sendable(space: SearchSpace) -> SearchSpace | tuple[str, dict[str, Any]]:
     if space.name in spaces and spaces.get(space.name, **space.config).fingerprint == (
         space.fingerprint
@@ -123,13 +128,6 @@ def _sendable(space: SearchSpace) -> SearchSpace | tuple[str, dict[str, Any]]:
     # Limits that were made for draws; a worker draws nothing.
     sent._limits = {}
     return sent
-
-
-def epochs_file(checkpoints: Path, trial: int) -> Path:
-    """Where a worker keeps the epochs of its trial."""
-    path = checkpoints / f"{stage_of(trial)}.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def work(link: Link, job: Job) -> None:
@@ -143,7 +141,7 @@ def work(link: Link, job: Job) -> None:
             link.send(("done", *_evaluate(link, job, space, choices, trial)))
         except UsageError as error:
             link.send(("refused", str(error)))
-        except (RuntimeError, MemoryError) as error:
+        except Exception as error:  # a data set may raise anything, and the worker goes on
             link.send(("memory" if is_out_of_memory(error) else "failed", repr(error)))
 
 
@@ -280,7 +278,14 @@ def _listen(study: RunStudy, worker: Worker, deaths: Counter[int]) -> None:
             return
     except (EOFError, OSError):
         deaths[trial] += 1
+        worker.process.join(1.0)
+        code = worker.process.exitcode
         worker.end()
+        if code is not None and code > 0:
+            raise UsageError(
+                f"A worker ended by itself in trial {trial} (its last words stand above): a script "
+                "that searches with workers does so behind if __name__ == '__main__'."
+            ) from None
         if deaths[trial] >= DEATHS:
             raise UsageError(
                 f"The workers of trial {trial} were killed {DEATHS} times: make room in memory, "

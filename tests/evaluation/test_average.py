@@ -63,6 +63,21 @@ def test_a_step_leaves_its_share(reach: float) -> None:
     assert not any(a is b for a in average.network.parameters() for b in network.parameters())
 
 
+def test_buffers_that_have_no_mean_are_those_of_the_network() -> None:
+    network = nn.BatchNorm1d(2)
+    network.register_buffer("index", torch.arange(9))
+    network.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    average = Average(network, 10)
+    for step in range(200):
+        network.running_mean.fill_(step)
+        network.num_batches_tracked.fill_(step)
+        average.update(network, step)
+    found = average.network.state_dict()
+    assert torch.equal(found["index"], torch.arange(9)) and found["num_batches_tracked"] == 199
+    assert torch.equal(found["mask"], torch.tensor([0.0, -torch.inf]))
+    assert 180 < float(found["running_mean"][0]) < 199
+
+
 def test_the_average_of_the_best_epoch_is_returned(tmp_path: Path) -> None:
     context = make_context(tmp_path, task=averaging(1.0))
     network, metrics = train(

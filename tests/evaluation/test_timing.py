@@ -83,6 +83,21 @@ def test_the_plan_is_repeated_without_a_clock(
     assert stripped(again.result) == stripped(timed.result)
 
 
+def test_other_networks_have_epochs_of_their_own(
+    timed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With another seed a row of the same name is another network."""
+    monkeypatch.setattr(compare, "epoch_time", by_size)
+    options = {k: v for k, v in OPTIONS.items() if k != "budget"} | {"seed": 4}
+    other = nd.search(SPACE, make_task(), out=tmp_path / "b", plan=timed.path, **options)
+    (random,) = other.result["random_baseline"]["metrics"]
+    assert random["params"] != timed.result["random_baseline"]["metrics"][0]["params"]
+    rows = other.config["plan"]["train"]["rows"]
+    assert rows["random/0"] == of_size(random["params"]).epochs(4)
+    known = timed.config["plan"]["train"]["rows"]
+    assert rows["resnet18-quarter"] == known["resnet18-quarter"]
+
+
 def test_a_stopped_run_keeps_the_epochs_it_found(
     timed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,12 +4,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from nas_domains.core.history import Record
 from nas_domains.core.task import Recipe
+from nas_domains.evaluation.context import Context
 from nas_domains.evaluation.loop import learning_rate
-from nas_domains.evaluation.train import TEMPERATURE, Trainer, distilled, make_optimizer
-from tests.make import make_context
+from nas_domains.evaluation.train import (
+    TEMPERATURE,
+    DivergedError,
+    Trainer,
+    distilled,
+    make_optimizer,
+    train,
+)
+from tests.make import make_context, one_sentence, stopped_after
 
 
 def test_a_line_falls_from_the_peak_to_zero() -> None:
@@ -62,3 +71,66 @@ def test_a_network_learns_from_the_teacher_of_its_context(tmp_path: Path) -> Non
     Trainer(taught, context, steps=2, order="a").step(1)
     assert not torch.equal(alone[1].weight, taught[1].weight)
     assert all(p.grad is None for p in context.teacher.parameters())
+
+
+class Exploding(nn.Module):
+    """Gives NaN from some forward pass in training on."""
+
+    def __init__(self, context: Context, passes: int) -> None:
+        super().__init__()
+        features = int(torch.tensor(context.task.input_shape).prod())
+        self.layer, self.left = nn.Linear(features, context.task.outputs), passes
+        self.register_buffer("done", torch.tensor(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.done += 1
+        y: Tensor = self.layer(x.flatten(1))
+        return y * torch.nan if self.training and self.done > self.left else y
+
+
+def trained(context: Context, passes: int) -> nn.Module:
+    torch.manual_seed(0)
+    network = Exploding(context, passes)
+    return train(network, context, stage="s", epochs=9, architecture=None, order="o")[0]
+
+
+def test_a_loss_that_is_no_longer_finite_ends_a_training(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    context = make_context(tmp_path / "a")
+    per_epoch = Trainer(Exploding(context, 0), context, 9, "o").stream.steps_per_epoch
+    network = trained(context, 2 * per_epoch + 1)
+    assert [r.step for r in context.history.of("s")] == [1, 2]
+    assert all(p.isfinite().all() for p in network.parameters())
+    # Stopped in between, or behind the end, it ends there too.
+    for saves in (per_epoch + 1, 3 * per_epoch):
+        context = make_context(tmp_path / "b")
+        with stopped_after(saves):
+            trained(context, 2 * per_epoch + 1)
+        again = trained(make_context(tmp_path / "b"), 2 * per_epoch + 1)
+        for a, b in zip(network.parameters(), again.parameters(), strict=True):
+            assert torch.equal(a, b)
+        (tmp_path / "b" / "history.jsonl").unlink()
+        (tmp_path / "b" / "checkpoints" / "s.safetensors").unlink()
+
+
+def test_a_loss_that_never_was_finite_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError) as error:
+        trained(make_context(tmp_path), 0)
+    one_sentence(str(error.value), "'s'", "--recipe lr=")
+
+
+def test_a_kill_between_a_record_and_its_checkpoint_disturbs_no_stop(tmp_path: Path) -> None:
+    context = make_context(tmp_path)
+    context.history.add(Record("s", 1, None, {"epochs": 1}, {"accuracy": 0.5, "loss": 1.0}, 1.0))
+    _, metrics = train(
+        Exploding(context, 99),
+        context,
+        stage="s",
+        epochs=2,
+        architecture=None,
+        order="o",
+        stop=lambda: True,
+    )
+    assert metrics["accuracy"] == 0.5

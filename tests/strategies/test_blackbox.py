@@ -1,8 +1,12 @@
 """Black-box strategies: gates, warm starts, and who wins where trials were stopped early."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
 
 import nas_domains as nd
 from nas_domains.core.errors import UsageError
@@ -13,7 +17,19 @@ from nas_domains.strategies.base import Strategy
 from nas_domains.strategies.blackbox import REFUSED
 from nas_domains.strategies.prior import best_of, interleave
 from nas_domains.testing.samplers import flat_space
-from tests.make import Widths, make_context, make_task, one_sentence
+from tests.make import Widths, images, make_context, make_task, one_sentence
+
+
+class Far(MeanMetric):
+    """A metric that is made small: the mean distance of scores from zero."""
+
+    higher_is_better = False
+
+    def update(self, output: Tensor, y: Tensor) -> None:
+        super().update(output.abs())
+
+
+FAR = {"far": Far()}
 
 
 def test_a_network_over_a_measured_limit_is_not_trained(tmp_path: Path) -> None:
@@ -64,7 +80,7 @@ def test_a_cost_does_not_stop_trials(strategy: Strategy) -> None:
 def test_the_best_of_a_prior_are_scored_first(tmp_path: Path) -> None:
     options = {"budget": "trials=4,epochs=1", "train_budget": "epochs=1", "validate": False}
     first = nd.search(Widths(), make_task(), out=tmp_path / "a", quiet=True, **options)
-    taken = best_of(tmp_path / "a", Widths())
+    taken = best_of(tmp_path / "a", Widths(), {})
     assert taken[0] == dict(first.best.architecture) and len(taken) == 4
     # Its folder is not needed later.
     second = nd.search(
@@ -73,8 +89,41 @@ def test_the_best_of_a_prior_are_scored_first(tmp_path: Path) -> None:
     assert [r.architecture for r in second.history.of("search")] == taken
     assert (tmp_path / "b" / "study.db").is_file()
     with pytest.raises(UsageError) as error:
-        best_of(tmp_path / "a", flat_space())
+        best_of(tmp_path / "a", flat_space(), {})
     one_sentence(str(error.value), str(tmp_path / "a"), "--prior")
+
+
+def test_a_priors_goal_may_be_made_small(tmp_path: Path) -> None:
+    task = nd.Task.from_datasets(*(images(n, i) for i, n in enumerate((48, 24, 24))), metrics=FAR)
+    options = {"budget": "trials=6,epochs=1", "train_budget": "epochs=1", "validate": False}
+    for objectives in ((), ("far<=99",)):
+        out = tmp_path / f"a{len(objectives)}"
+        given = {"objectives": objectives, "strategy": "random", "quiet": True}
+        run = nd.search(Widths(), task, out=out, **given, **options)
+        records = sorted(run.history.of("search"), key=lambda r: r.metrics["far"])
+        assert best_of(out, Widths(), task.metrics) == [r.architecture for r in records[:5]]
+
+
+class Holed(Widths):
+    """Widths, of which those with one layer give NaN."""
+
+    def build(self, architecture: Any, *arguments: Any) -> nn.Module:
+        network = super().build(architecture, *arguments)
+        if architecture["depth"] == 1:
+            network.register_forward_hook(lambda module, inputs, output: output * torch.nan)
+        return network
+
+
+def test_a_trial_that_diverges_has_no_score_and_ends_no_search(tmp_path: Path) -> None:
+    strategy, context = presets.random(), make_context(tmp_path, Holed())
+    strategy.search(context, {"trials": 9, "epochs": 1})
+    records = context.history.of("search")
+    assert len(records) == 9
+    for record in records:
+        holed = (record.architecture or {})["depth"] == 1
+        assert (record.metrics["accuracy"] is None) == holed
+        assert record.detail == ({"diverged": True} if holed else {})
+    assert (strategy.choose(context, records).architecture or {})["depth"] == 2
 
 
 def test_several_priors_take_turns() -> None:

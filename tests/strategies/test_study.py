@@ -9,7 +9,7 @@ import pytest
 from optuna.storages import RDBStorage
 
 from nas_domains.core.errors import UsageError
-from nas_domains.core.history import SEARCH, Record
+from nas_domains.core.history import SEARCH, History, Record
 from nas_domains.core.space import Choice, SearchSpace
 from nas_domains.evaluation.context import Context
 from nas_domains.strategies.blackbox import MakeSampler, ended_early
@@ -17,7 +17,15 @@ from nas_domains.strategies.pruner import Hyperband
 from nas_domains.strategies.samplers import optuna_own
 from nas_domains.strategies.samplers.evolution import AgingEvolution
 from nas_domains.strategies.samplers.uniform import Uniform
-from nas_domains.strategies.study import RunStudy, forget, open_storage, quiet_optuna
+from nas_domains.strategies.study import (
+    RunStudy,
+    forget,
+    open_storage,
+    quiet_optuna,
+    storage_url,
+    whole_url,
+)
+from nas_domains.strategies.trials import epochs_file
 from nas_domains.testing.samplers import additive, conditional_space, flat_space
 from tests.make import make_context, one_sentence
 
@@ -115,7 +123,7 @@ def test_a_study_that_was_lost_is_made_again_from_the_record(tmp_path: Path) -> 
     context = fresh(tmp_path / "a")
     play(context, small, 9)
     before = trials_of(tmp_path / "a")
-    forget(context)
+    forget(storage_url(context), tmp_path / "a")
     play(fresh(tmp_path / "a"), small, 9)
     assert trials_of(tmp_path / "a") == before
     assert len(context.history) == len(fresh(tmp_path / "a").history)
@@ -131,6 +139,44 @@ def test_a_record_in_another_order_is_kept_too(tmp_path: Path) -> None:
     study = play(context, Uniform, 7)
     assert list(study.steps)[:5] == drawn and study.done == 7
     assert [r.step for r in context.history.of(SEARCH)] == list(range(1, 8))
+
+
+@pytest.mark.parametrize("by_worker", [False, True])
+def test_a_trial_that_had_begun_keeps_its_architecture(tmp_path: Path, by_worker: bool) -> None:
+    """The study was lost, and what it would propose is another architecture."""
+    context = fresh(tmp_path / "a", flat_space())
+    begun = dict(context.space.sample(1, seed=77)[0])
+    costs = Record("trial/0/costs", 0, begun, {}, {"params": 1.0}, 1.0)
+    if by_worker:
+        History(epochs_file(context.checkpoints, 0)).add(costs)
+    else:
+        context.history.add(costs)
+    play(context, Uniform, 2)
+    assert [r.architecture == begun for r in context.history.of(SEARCH)] == [True, False]
+
+
+def test_only_the_study_of_the_run_is_forgotten(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    (tmp_path / "one").mkdir()
+    context = fresh(tmp_path / "one" / "run", flat_space())
+    context.storage = url
+    play(context, Uniform, 2)
+    forget(url, tmp_path / "run")
+    assert play(context, Uniform, 2).done == 2
+    forget(url, tmp_path / "one" / "run")
+    storage = open_storage(url)
+    assert not storage.get_all_studies()
+    storage.engine.dispose()
+
+
+def test_a_storage_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert whole_url("sqlite:///a.db") == f"sqlite:///{tmp_path / 'a.db'}"
+    whole = f"sqlite:///{tmp_path / 'b.db'}"
+    for url in (whole, "sqlite://", "sqlite:///:memory:", "postgresql://u:p@h/d", "nonsense"):
+        assert whole_url(url) == url
 
 
 def test_nothing_is_scored_twice_and_a_space_that_ends_is_said(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import os
 import pickle
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,33 @@ def test_a_trial_that_kills_every_worker_ends_the_search(tmp_path: Path) -> None
     with pytest.raises(UsageError) as error:
         search(context)
     one_sentence(str(error.value), "3 times", "--workers")
+
+
+class Raising(Widths):
+    """Widths whose network cannot be built, as of a data set that cannot be read."""
+
+    def build(self, *arguments: Any) -> nn.Module:
+        raise KeyError("scan 7")
+
+
+def test_what_a_worker_raises_is_told(tmp_path: Path) -> None:
+    context = make_context(tmp_path, Raising())
+    context.workers = 2
+    with pytest.raises(RuntimeError, match=r"trial \d: KeyError.*scan 7"):
+        search(context)
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_is_told_of_it(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import nas_domains as nd\n"
+        "nd.search('darts:cells=1,channels=4', 'digits', strategy='random', workers=2,\n"
+        f"    budget='trials=2,epochs=1', out={str(tmp_path / 'run')!r})\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert "if __name__ == '__main__'." in done.stderr.strip().splitlines()[-1]
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_cannot_be_sent_is_named(tmp_path: Path) -> None:
