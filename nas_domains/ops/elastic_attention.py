@@ -163,7 +163,9 @@ def _backward(ctx: Any, g: Tensor | None, *_: Tensor) -> tuple[Any, ...]:
         found: Sequence[Tensor | None] = [None] * len(needs)
     elif torch.is_grad_enabled():
         # The gradient itself will be differentiated: what the op returned is a constant to
-        # autograd, so everything is computed again from x.
+        # autograd, so everything is computed again from x. From views, as paths from one input
+        # through another are not those of this op.
+        tensors = [t if t is None else t.view_as(t) for t in tensors]
         out = reference.formula(
             tensors[0], tensors[1:5], tensors[5:], ctx.heads, ctx.head_dim, lengths
         )[0]

@@ -318,6 +318,8 @@ def _twice_differentiable(
     settings: tuple[Any, ...],
     needs: Sequence[bool],
 ) -> list[Tensor | None]:
+    # Views, as paths from one input through another are not those of this op.
+    x, w, params = x.view_as(x), w.view_as(w), [p.view_as(p) for p in params]
     y = mixed_edge_reference.formula(x, w, params, *settings)
     inputs = [t for t, needed in zip((x, w, *params), needs, strict=True) if needed]
     grads = iter(

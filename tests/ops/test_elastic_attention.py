@@ -144,3 +144,18 @@ def test_autocast_takes_tensors_of_several_dtypes():
     with torch.autocast("cpu", torch.bfloat16):
         y = ops.elastic_attention(x.bfloat16(), weights, biases, head_dim=DH, heads=2)
     assert y.dtype == torch.float32
+
+
+def test_inputs_that_depend_on_each_other_have_their_own_gradients(backend):
+    """With a graph of the gradient as without: one weight given twice, and one made of x."""
+    x, (wq, _, wv, wo), biases = layer()
+    x.requires_grad_()
+    wq.requires_grad_()
+
+    def gradients(**how):
+        made = wv + x.mean()
+        y = ops.elastic_attention(x, (wq, wq, made, wo), biases, heads=[0, 2], head_dim=DH)
+        return torch.autograd.grad(y.square().sum(), [x, wq], **how)
+
+    for a, b in zip(gradients(), gradients(create_graph=True), strict=True):
+        torch.testing.assert_close(a, b)

@@ -117,6 +117,24 @@ def test_first_and_second_derivatives(stride):
         torch.testing.assert_close(a, b)
 
 
+def test_inputs_that_depend_on_each_other_have_their_own_gradients():
+    """With a graph of the gradient as without: weights made of x, and one tensor given twice."""
+    case = EdgeCase((2, 2, 4, 3), ("skip", "sep_conv_3", "conv_1"))
+    (x, _, *params), _ = edge_checks.tensors(case, torch.float64)
+    kernel = params[1].requires_grad_()
+    tied = [kernel if p.shape == kernel.shape else p for p in params]
+    assert sum(p is kernel for p in tied) == 3
+    x.requires_grad_()
+
+    def gradients(**how):
+        w = x.mean((0, 2, 3)).repeat(2)[:3].tanh()
+        y, _, _ = ops.mixed_edge(x, w, tied, case.branches)
+        return torch.autograd.grad(y.square().sum(), [x, kernel], **how)
+
+    for a, b in zip(gradients(), gradients(create_graph=True), strict=True):
+        torch.testing.assert_close(a, b)
+
+
 @pytest.mark.parametrize("asked", ["x", "w", "params"])
 def test_only_what_is_asked_for(asked):
     case = EdgeCase((3, 4, 6, 6))
