@@ -38,7 +38,7 @@ struct Plan {
           "elastic_attention needs weights of D features.");
       for (const int64_t h : heads) {
         STD_TORCH_CHECK(
-            h >= 0 && (h + 1) * head_dim <= w.size(i == 3 ? 1 : 0),
+            h >= 0 && h < w.size(i == 3 ? 1 : 0) / head_dim,
             "elastic_attention needs weights of each head.");
       }
     }

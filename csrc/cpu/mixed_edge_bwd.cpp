@@ -335,7 +335,11 @@ std::tuple<Tensor, Tensor, std::vector<Tensor>> mixed_edge_bwd_cpu(
   dispatch_real(x.scalar_type(), [&](auto real) {
     using R = decltype(real);
     std::vector<R*> out(plan.params, nullptr);
-    for (size_t i = 0; i < dparams.size(); ++i) out[needs_params[i]] = mutable_data<R>(dparams[i]);
+    for (size_t i = 0; i < dparams.size(); ++i) {
+      R*& place = out[needs_params[i]];
+      STD_TORCH_CHECK(place == nullptr, "mixed_edge_bwd: needs_params names a tensor twice.");
+      place = mutable_data<R>(dparams[i]);
+    }
     run_backward<R>(
         plan, {data<R>(g), data<R>(x), data<R>(w), pointers<R>(own), data<R>(mean), data<R>(var),
                training, eps, data<R>(z), needs_dx ? mutable_data<R>(dx) : nullptr,

@@ -80,7 +80,8 @@ std::tuple<std::vector<Tensor>, Tensor> weighted_sum_bwd_cpu(
     std::vector<R*> dx(K, nullptr);
     for (size_t i = 0; i < results.size(); ++i) {
       STD_TORCH_CHECK(
-          needs_dx[i] >= 0 && needs_dx[i] < K, "weighted_sum_bwd: needs_dx names no tensor.");
+          needs_dx[i] >= 0 && needs_dx[i] < K && (n == 0 || dx[needs_dx[i]] == nullptr),
+          "weighted_sum_bwd: needs_dx names no tensor, or one twice.");
       dx[needs_dx[i]] = mutable_data<R>(results[i]);
     }
     std::vector<double> shares(needs_dw ? K * ((n + kBlock - 1) / kBlock) : 0);

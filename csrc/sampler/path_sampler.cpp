@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <exception>
+#include <mutex>
+#include <system_error>
 #include <thread>
 
 #include "limbs.h"
@@ -112,16 +115,29 @@ void PathSampler::sample(
   if (table->empty()) refuse_bands(bands);
   const auto columns = static_cast<int64_t>(choices());
   std::atomic<bool> failed = false;
+  std::exception_ptr thrown;
+  std::mutex guard;
   const auto rows = [&](int64_t begin, int64_t end) {
-    if (!table->draw(seed, offset + begin, end - begin, out + begin * columns)) failed = true;
+    try {
+      if (!table->draw(seed, offset + begin, end - begin, out + begin * columns)) failed = true;
+    } catch (...) {
+      const std::lock_guard<std::mutex> lock(guard);
+      thrown = std::current_exception();
+    }
   };
   const int64_t share = (n + threads - 1) / threads;
   std::vector<std::thread> others;
-  for (int64_t begin = share; begin < n; begin += share) {
-    others.emplace_back(rows, begin, std::min(n, begin + share));
+  others.reserve(threads);
+  int64_t begin = share;
+  try {
+    for (; begin < n; begin += share) others.emplace_back(rows, begin, std::min(n, begin + share));
+  } catch (const std::system_error&) {
+    // The system gives no more threads: this one draws what is left.
+    rows(begin, n);
   }
   rows(0, std::min(n, share));
   for (std::thread& other : others) other.join();
+  if (thrown) std::rethrow_exception(thrown);
   if (failed) refuse_bands(bands);
 }
 

@@ -69,11 +69,8 @@ def check_edge(
     if (mean is None) != (var is None):
         raise ValueError("mixed_edge: give it both mean and var, or neither.")
     for label, given in (("mean", mean), ("var", var)):
-        if given is not None and tuple(given.shape) != (norms, x.shape[1]):
-            raise ValueError(
-                f"mixed_edge: {label} has shape {tuple(given.shape)}; "
-                f"these branches take {(norms, x.shape[1])}."
-            )
+        if given is not None:
+            _check_statistics(label, given, x, (norms, x.shape[1]))
     values = x.shape[0] * -(-x.shape[2] // stride) * -(-x.shape[3] // stride)
     if mean is None and norms and values == 1:
         raise ValueError(
@@ -81,6 +78,21 @@ def check_edge(
             "statistics; use a larger batch, or give it mean and var."
         )
     return list(codes)
+
+
+def _check_statistics(label: str, given: Tensor, x: Tensor, shape: tuple[int, int]) -> None:
+    if tuple(given.shape) != shape:
+        raise ValueError(
+            f"mixed_edge: {label} has shape {tuple(given.shape)}; these branches take {shape}."
+        )
+    if given.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"mixed_edge: {label} is {given.dtype}; convert it to float32 or float64.")
+    if given.device != x.device:
+        raise ValueError(
+            f"mixed_edge: {label} is on {given.device} and x on {x.device}; move them together."
+        )
+    if given.requires_grad:
+        raise ValueError(f"mixed_edge: {label} requires a gradient, which it has not; detach it.")
 
 
 @functools.cache

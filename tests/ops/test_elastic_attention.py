@@ -159,3 +159,11 @@ def test_inputs_that_depend_on_each_other_have_their_own_gradients(backend):
 
     for a, b in zip(gradients(), gradients(create_graph=True), strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.skipif("native" not in ops.available(), reason="the native backend is not here")
+@pytest.mark.parametrize("head", [H, 2**63 - 1, -1])
+def test_the_kernel_itself_refuses_heads_that_are_not_there(head):
+    x, weights, biases = layer()
+    with ops.backend("native"), pytest.raises(RuntimeError, match="weights of each head"):
+        torch.ops.nas_domains.elastic_attention_fwd(x, *weights, *biases, [head], DH, None)

@@ -210,6 +210,7 @@ def test_nothing_is_kept_without_gradients():
 
 
 _x, _one = torch.zeros(2, 4, 5, 5), torch.ones(1)
+_stat = torch.ones(1, 4)
 
 
 def test_traces_with_symbolic_sizes():
@@ -250,6 +251,23 @@ def test_statistics_carry_no_gradient():
             lambda: ops.mixed_edge(_x, _one, [], ["max_pool"], mean=_one, var=_one),
             ValueError,
             "mean has shape",
+        ),
+        (
+            lambda: ops.mixed_edge(_x, _one, [], ["max_pool"], mean=_stat.long(), var=_stat),
+            TypeError,
+            "mean is torch.int64",
+        ),
+        (
+            lambda: ops.mixed_edge(_x, _one, [], ["max_pool"], mean=_stat, var=_stat.to("meta")),
+            ValueError,
+            "var is on meta",
+        ),
+        (
+            lambda: ops.mixed_edge(
+                _x, _one, [], ["max_pool"], mean=_stat, var=_stat.clone().requires_grad_()
+            ),
+            ValueError,
+            "var requires a gradient",
         ),
         (
             lambda: ops.mixed_edge(_x[:1, :, :1, :1], _one, [], ["max_pool"]),

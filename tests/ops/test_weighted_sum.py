@@ -117,3 +117,10 @@ def test_no_memory_is_kept():
     before = resident_bytes()
     steps(600)
     assert resident_bytes() - before < 100e6
+
+
+@pytest.mark.skipif("native" not in ops.available(), reason="the native backend is not here")
+def test_the_kernel_itself_refuses_a_gradient_asked_for_twice():
+    x, w = torch.randn(5), torch.ones(2)
+    with ops.backend("native"), pytest.raises(RuntimeError, match="or one twice"):
+        torch.ops.nas_domains.weighted_sum_bwd(x, [x, x], w, [0, 0])

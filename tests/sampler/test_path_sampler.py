@@ -1,8 +1,11 @@
 """PathSampler against full enumeration, and its random numbers against the published vectors."""
 
 import itertools
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from math import comb
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -290,3 +293,26 @@ def test_limits_of_any_size():
     assert sampler.count(np.int64(4)) == sampler.count(4.5) == 1
     with pytest.raises(TypeError):
         sampler.count(object())
+
+
+FEW_THREADS = """
+import resource
+import numpy as np
+from nas_domains._sampler import PathSampler
+
+sampler = PathSampler([[1, 2, 3]] * 20)
+rows = sampler.sample(5000, 7, 30)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+# Room for the stacks of some threads, not of a thousand.
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**28,) * 2)
+assert np.array_equal(rows, sampler.sample(5000, 7, 30, threads=1024))
+print("equal")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+def test_threads_that_the_system_does_not_give_are_done_without():
+    done = subprocess.run(
+        [sys.executable, "-c", FEW_THREADS], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "equal", done.stderr
