@@ -21,6 +21,7 @@ from .core.task import Task, find_loader, load_task
 from .evaluation.context import resolve_device, resolve_precision
 from .nn.cell_space import CellSpace
 from .nn.model_space import Model, space_of
+from .strategies.blackbox import BlackBox
 from .strategies.prior import best_of
 from .strategies.study import forget, open_storage, whole_url
 from .work import Work
@@ -154,6 +155,8 @@ def search(
         config["plan_from"] = str(plan)
     work = Work.prepare(config, made_space, loaded, reporter)
     config["recipe_used"] = asdict(work.task.recipe)
+    if isinstance(work.strategy, BlackBox) and work.strategy.learns:
+        config["begin_with"] = [dict(a) for a in made_space.begin_with()]
     if (
         plan is not None
         and recipe.get("batch_size", config["plan"]["batch_size"])
@@ -301,7 +304,8 @@ def _place(named: Any) -> Any:
 
 def _source(task: str, domain: str | None) -> str:
     """A task's path as a full one; a bundled one's name, even where a folder is called so."""
-    return task if find_loader(task, domain).name == task else str(_place(task))
+    place, loader = str(_place(task)), find_loader(task, domain)
+    return task if loader.accepts(task) and not loader.accepts(place) else place
 
 
 def _load(task: str | Task, domain: str | None, options: dict[str, Any]) -> Task:

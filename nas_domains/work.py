@@ -168,7 +168,9 @@ class Work:
             # Runs of earlier versions know of none of these.
             storage=self.config.get("storage") or "",
             workers=self.config.get("workers", 1),
-            priors=interleave(self.space, self.config.get("priors", [])),
+            priors=interleave(
+                self.space, [*self.config.get("priors", []), self.config.get("begin_with", [])]
+            ),
             shares=self.config.get("fidelity", {}),
             timed=Budget.parse(self.config["train_budget"] or "epochs=1").seconds is not None,
         )

@@ -122,6 +122,10 @@ class SearchSpace:
             UsageError: Its ``preprocess`` is one for others.
         """
 
+    def begin_with(self) -> Sequence[Architecture]:
+        """What black-box strategies that learn from scores score first; nothing here."""
+        return ()
+
     def references(
         self, winner: Architecture, input_shape: tuple[int, ...], outputs: int
     ) -> Mapping[str, Architecture]:

@@ -95,6 +95,12 @@ class UNetSpace(SearchSpace):
             lambda architecture: f"{architecture['start']}-{architecture['block']}",
         )
 
+    def begin_with(self) -> list[Architecture]:
+        """Networks as nnU-Net has them (Isensee et al. 2021), at half the resolution and at all."""
+        said = {"block": "plain", "norm": "instance", "attention": "no", "deep": "yes"}
+        largest = dict(self.largest())
+        return [self.architecture({**largest, "start": start, **said}) for start in _STARTS]
+
     def largest(self) -> Architecture:
         """The architecture of all last options."""
         return self.architecture({c.name: c.options[-1] for c in self.choices})

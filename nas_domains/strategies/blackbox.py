@@ -52,6 +52,8 @@ class BlackBox(Strategy):
         pruner: Makes what stops trials early, from the epochs of a whole one.
         foresees: Whether proposals keep limits on measured costs too as far as these are
             foreseen; see :mod:`~nas_domains.strategies.foreseen`.
+        learns: Whether proposals depend on scores: what
+            :meth:`~nas_domains.core.space.SearchSpace.begin_with` names is then scored first.
     """
 
     def __init__(
@@ -62,10 +64,11 @@ class BlackBox(Strategy):
         goals: int = 99,
         pruner: type[EpochPruner] | None = None,
         foresees: bool = True,
+        learns: bool = True,
     ) -> None:
         super().__init__(name)
         self.sampler, self.goals, self.pruner = sampler, goals, pruner
-        self.foresees = foresees
+        self.foresees, self.learns = foresees, learns
 
     def check(self, space: SearchSpace, objectives: Sequence[Objective]) -> None:
         """See :meth:`Strategy.check`; what stops trials must be known after each epoch."""

@@ -155,7 +155,7 @@ def dints() -> Strategy:
 
 def random() -> Strategy:
     """Random search: uniform draws, each trained for a few epochs (Li & Talwalkar 2019)."""
-    return BlackBox("random", Uniform, foresees=False)
+    return BlackBox("random", Uniform, foresees=False, learns=False)
 
 
 def evolution() -> Strategy:
@@ -213,7 +213,7 @@ def nsga3() -> Strategy:
 
 def hyperband() -> Strategy:
     """Hyperband (Li et al. 2018, arXiv 1603.06560), asynchronous (Li et al. 2020)."""
-    return BlackBox("hyperband", Uniform, goals=1, pruner=Hyperband)
+    return BlackBox("hyperband", Uniform, goals=1, pruner=Hyperband, learns=False)
 
 
 def bohb() -> Strategy:

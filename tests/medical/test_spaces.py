@@ -28,6 +28,18 @@ class TestUNet(SupernetContract):
         return (self.outputs, *shape[1:])
 
 
+def test_a_search_begins_with_what_nnu_net_has():
+    for sizes in ({}, {"channels": "4-6", "depths": "2"}):
+        space = unet(**sizes)
+        half, full = space.begin_with()
+        assert (half["start"], full["start"]) == ("half", "full")
+        for architecture in (half, full):
+            shape = space.shape(architecture)
+            assert (shape.norm, shape.residual, shape.attention) == ("instance", False, False)
+            assert shape.deep
+            assert {(level.blocks, level.kernel) for level in shape.levels} == {(2, 3)}
+
+
 def test_options_ascend_in_cost():
     space = unet()
     sizes = [
