@@ -96,7 +96,7 @@ class UNetSpace(SearchSpace):
         )
 
     def begin_with(self) -> list[Architecture]:
-        """Networks as nnU-Net has them (Isensee et al. 2021), at half the resolution and at all."""
+        """As nnU-Net has them (Isensee et al. 2021): at half the resolution, then at the whole."""
         said = {"block": "plain", "norm": "instance", "attention": "no", "deep": "yes"}
         largest = dict(self.largest())
         return [self.architecture({**largest, "start": start, **said}) for start in _STARTS]
