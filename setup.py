@@ -93,13 +93,13 @@ def sampler_extension(extra):
 
 
 def toolkit_version(home):
-    """Returns the major version of the nvcc of a CUDA toolkit, or None where there is none."""
+    """Returns the version (major, minor) of a CUDA toolkit's nvcc; None where there is none."""
     nvcc = os.path.join(home or "", "bin", "nvcc")
     if not home or not os.path.exists(nvcc):
         return None
     text = subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout
-    found = re.search(r"release (\d+)\.", text)
-    return found and found[1]
+    found = re.search(r"release (\d+)\.(\d+)", text)
+    return found and (int(found[1]), int(found[2]))
 
 
 def op_extension(build, extra):
@@ -109,11 +109,12 @@ def op_extension(build, extra):
     cuda_sources = sorted(glob("csrc/cuda/*.cu"))
     toolkit = toolkit_version(CUDA_HOME)
     major = (torch.version.cuda or "").split(".")[0]
-    has_cuda = bool(major) and toolkit == major
+    has_cuda = bool(major) and toolkit is not None and toolkit[0] == int(major)
     if not has_cuda and (build == "cuda" or major):
         needs = (
             f"needs a torch built for CUDA and a CUDA toolkit of the same major version (found "
-            f"torch {torch.__version__}, and in CUDA_HOME={CUDA_HOME} nvcc {toolkit})"
+            f"torch {torch.__version__}, and in CUDA_HOME={CUDA_HOME} nvcc "
+            f"{'.'.join(map(str, toolkit)) if toolkit else None})"
         )
         if build == "cuda":
             sys.exit(f"NAS_DOMAINS_BUILD=cuda {needs}; install both or use cpu.")
@@ -123,7 +124,10 @@ def op_extension(build, extra):
         cuda_sources = []
     # Left to itself torch asks the GPUs that it sees, and fails where there is none. Later ones
     # run what an earlier one of their generation does, or compile it from PTX.
-    os.environ.setdefault("TORCH_CUDA_ARCH_LIST", "8.0;9.0;10.0+PTX")
+    blackwell = toolkit is not None and toolkit >= (12, 8)
+    os.environ.setdefault(
+        "TORCH_CUDA_ARCH_LIST", "8.0;9.0;10.0+PTX" if blackwell else "8.0;9.0+PTX"
+    )
     flags = CXX_FLAGS + OP_FLAGS + extra
     return (CUDAExtension if cuda_sources else CppExtension)(
         "nas_domains._C",

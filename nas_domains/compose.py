@@ -12,6 +12,7 @@ import torch
 from .core.errors import UsageError
 from .core.files import plain
 from .core.history import SEARCH
+from .core.objective import made_small
 from .core.progress import Reporter
 from .core.registry import spaces
 from .core.run import CHECKPOINTS, REPORT, Run
@@ -132,6 +133,7 @@ def search(
         "task_fingerprint": loaded.fingerprint(),
         "notes": list(loaded.notes),
         "classes": list(loaded.classes),
+        "made_small": made_small(loaded.metrics),
         "strategy": name,
         "objectives": list(objectives),
         "budget": budget,
@@ -148,6 +150,7 @@ def search(
         "storage": storage,
         # Read now: a prior may be moved or deleted while this run goes on.
         "fidelity": _shares(fidelity or {}),
+        "prior_runs": [os.path.abspath(prior) for prior in priors],
         "priors": [best_of(prior, made_space, loaded.metrics) for prior in priors],
     }
     if plan is not None:

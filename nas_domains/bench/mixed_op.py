@@ -31,8 +31,8 @@ NAME = "mixed_edge"
 SHAPES = ((64, 16, 32), (64, 32, 16), (64, 64, 8), (64, 4, 28))
 GRADS = ("all", "arch", "weights")
 PASSES = ("forward", "backward", "both")
-# Maps of the size of x that must be read or written once.
-MAPS = {"forward": 15, "backward": 22, "both": 37}
+# Maps that must be read or written once: of the size of x, and of that of the output.
+MAPS = {"forward": (2, 13), "backward": (3, 19), "both": (5, 32)}
 
 Variant = tuple[Callable[[Tensor, Tensor], Tensor], list[nn.Parameter], torch.memory_format]
 
@@ -221,12 +221,11 @@ def _floors(
     # Gradients of inputs; those of weights, for which the depthwise outputs are made again.
     backward = forward + (forward + 2 * macs[0] if grads != "arch" else 0)
     flops = {"forward": forward, "backward": backward, "both": forward + backward}
-    one = 4 * batch * channels * side * side
+    pixels = {name: MAPS[name][0] * side * side + MAPS[name][1] * out * out for name in PASSES}
+    moved = {name: 4 * batch * channels * pixels[name] for name in PASSES}
     return {
-        name: max(
-            flops[name] / rate, MAPS[name] * one / copy_rate(MAPS[name] * one // 2, device)
-        )
-        for name, bytes_of in ((name, MAPS[name] * one) for name in PASSES)
+        name: max(flops[name] / rate, moved[name] / copy_rate(moved[name] // 2, device))
+        for name in PASSES
     }
 
 

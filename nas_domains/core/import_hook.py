@@ -4,6 +4,7 @@
 handed back must not have to call anything but ``AutoModel.from_pretrained``.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import sys
@@ -27,7 +28,7 @@ class _Followed(Loader):
     def exec_module(self, module: ModuleType) -> None:
         self.own.exec_module(module)
         for other in self.others:
-            importlib.import_module(other)
+            _import(other)
 
 
 class _Finder(MetaPathFinder):
@@ -47,15 +48,23 @@ class _Finder(MetaPathFinder):
         return spec
 
 
+def _import(other: str) -> None:
+    # An older version of the package that is waited for must work on for whoever else uses it.
+    with contextlib.suppress(ImportError):
+        importlib.import_module(other)
+
+
 def import_behind(name: str, other: str) -> None:
     """Imports a module now if another has been imported, else right after that.
+
+    Where it cannot be imported, for the other package is too old for it, nothing happens.
 
     Args:
         name: Full name of the module that is waited for.
         other: Full name of the module that is imported.
     """
     if name in sys.modules:
-        importlib.import_module(other)
+        _import(other)
         return
     finders = [f for f in sys.meta_path if isinstance(f, _Finder) and f.name == name]
     if not finders:

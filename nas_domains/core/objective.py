@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -118,6 +119,11 @@ class Objective:
 def _direction(metrics: Iterable[str], name: str) -> str:
     metric = metrics.get(name) if isinstance(metrics, Mapping) else None
     return "min" if getattr(metric, "higher_is_better", None) is False else "max"
+
+
+def made_small(metrics: Mapping[str, Any]) -> list[str]:
+    """The metrics of a task of which less is better."""
+    return [name for name in metrics if DIRECTIONS.get(name, _direction(metrics, name)) == "min"]
 
 
 def parse_objectives(texts: Sequence[str], metrics: Collection[str]) -> list[Objective]:

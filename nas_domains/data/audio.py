@@ -33,6 +33,11 @@ class AudioInfo:
         return self.frames / self.rate
 
 
+_UNKNOWN = 2**62
+_HEADER = 1 << 16
+"""Samples that no recording has, and bytes that the header of an empty one has at most."""
+
+
 def read_info(path: str) -> AudioInfo:
     """Reads the header of a wav or flac file.
 
@@ -46,6 +51,9 @@ def read_info(path: str) -> AudioInfo:
         found = soundfile.info(path)
     except (soundfile.SoundFileError, OSError):
         raise _broken(path) from None
+    # Of a stream that was encoded as it came, libsndfile gives the most there can be, or none.
+    if found.frames >= _UNKNOWN or (found.frames < 1 and os.path.getsize(path) > _HEADER):
+        raise UsageError(f"The header of {path!r} does not say how long it is: encode it anew.")
     if found.frames < 1:
         raise UsageError(f"{path!r} holds no samples: remove it, or record it again.")
     return AudioInfo(int(found.samplerate), int(found.frames), int(found.channels))

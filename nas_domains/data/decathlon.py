@@ -84,18 +84,29 @@ def read_decathlon(folder: str) -> Decathlon:
             f"{path!r} lists the labels {', '.join(map(str, labels))}: a background 0 and at "
             "least one more are needed."
         )
+    if len(labels) > _MOST_CLASSES:
+        raise UsageError(
+            f"{path!r} lists {len(labels)} labels, more than {_MOST_CLASSES}: join some of them."
+        )
     training = _cases(path, folder, "training", content.get("training"))
     if not training:
         raise UsageError(f"{path!r} lists no training cases: name images and their labels.")
     # The decathlon's own test cases have no masks, and are then plain paths.
-    tests = [entry for entry in content.get("test") or [] if isinstance(entry, dict)]
+    listed = content.get("test") or []
+    if not isinstance(listed, list):
+        raise UsageError(f"{path!r} has no list of test cases: write one, or leave test out.")
+    tests = _cases(path, folder, "test", [entry for entry in listed if isinstance(entry, dict)])
+    known = {case.image for case in training}
+    both = next((case.image for case in tests if case.image in known), None)
+    if both is not None:
+        raise UsageError(f"{path!r} names {both!r} for training and test: name it for one.")
     return Decathlon(
         name=str(content.get("name") or os.path.basename(os.path.abspath(folder))),
         modalities=tuple(modalities.values()),
         classes=tuple(labels.values()),
         values=tuple(labels),
         training=training,
-        test=_cases(path, folder, "test", tests),
+        test=tests,
     )
 
 
@@ -133,6 +144,7 @@ def _cases(path: str, folder: str, key: str, given: Any) -> tuple[Case, ...]:
 
 
 _KINDS = ("image", "label")
+_MOST_CLASSES = 256
 
 
 def case_name(path: str) -> str:

@@ -86,6 +86,7 @@ def hub_texts(source: str, columns: Columns) -> dict[str, Texts]:
             _values(rows, text),
             _values(rows, pair) if pair else None,
             labels,
+            Columns(text, pair, label),
         )
         for kind, values in (("text", part.texts), ("pair", part.pairs), ("label", labels)):
             for row, value in enumerate(values or (), 1):

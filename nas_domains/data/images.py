@@ -18,6 +18,8 @@ CACHE_BYTES = 1 << 30
 """Decoded files of one task that are kept in memory."""
 
 _CHUNK = 256
+_CHUNK_VALUES = 1 << 24
+"""Images, and values of them, that are looked at together."""
 _WORKERS = 4
 
 Self = TypeVar("Self", bound="Images")
@@ -175,8 +177,9 @@ class FileImages(Images):
         Raises:
             UsageError: A file that cannot be decoded.
         """
-        for start in range(0, self.room, _CHUNK):
-            self.raw(range(start, min(start + _CHUNK, self.room)))
+        step = _chunk(self.channels * self.size[0] * self.size[1])
+        for start in range(0, self.room, step):
+            self.raw(range(start, min(start + step, self.room)))
 
     def _decoded(self, indices: Sequence[int]) -> list[npt.NDArray[Any]]:
         def one(index: int) -> npt.NDArray[Any]:
@@ -187,6 +190,11 @@ class FileImages(Images):
         # Pillow decodes outside the interpreter lock.
         with ThreadPoolExecutor(_WORKERS) as pool:
             return list(pool.map(one, indices))
+
+
+def _chunk(values: int) -> int:
+    """Images of so many values that are looked at together."""
+    return max(1, min(_CHUNK, _CHUNK_VALUES // max(1, values)))
 
 
 def channel_statistics(
@@ -208,14 +216,15 @@ def channel_statistics(
     total = 0
     mean: npt.NDArray[np.float64] = np.zeros(len(images.mean))
     squares: npt.NDArray[np.float64] = np.zeros(len(images.mean))
-    for start in range(0, count, _CHUNK):
-        x = images.scaled(chosen[start : start + _CHUNK])
+    step = _chunk(images.raw(chosen[:1]).size)
+    for start in range(0, count, step):
+        x = images.scaled(chosen[start : start + step])
         pixels = x.reshape(-1, x.shape[-1]).astype(np.float64)
         # Chan et al. 1979: joining two means and sums of squared deviations.
-        step = pixels.mean(0) - mean
+        moved = pixels.mean(0) - mean
         size = len(pixels)
-        squares += pixels.var(0) * size + step**2 * total * size / (total + size)
-        mean += step * size / (total + size)
+        squares += pixels.var(0) * size + moved**2 * total * size / (total + size)
+        mean += moved * size / (total + size)
         total += size
     std = np.sqrt(squares / total)
     return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist())

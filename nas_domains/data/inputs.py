@@ -104,7 +104,7 @@ def _files(paths: list[str], preprocess: Mapping[str, Any]) -> FileImages:
     return images
 
 
-def _arrays(source: str, preprocess: Mapping[str, Any]) -> tuple[list[str], ArrayImages]:
+def _arrays(source: str, preprocess: Mapping[str, Any]) -> tuple[list[str], Images]:
     names = array_names(source)
     if "test_images" in names or "images" in names:
         name = "test_images" if "test_images" in names else "images"
@@ -129,11 +129,14 @@ def _arrays(source: str, preprocess: Mapping[str, Any]) -> tuple[list[str], Arra
                 "network was trained on uint8, uint16 or values from 0 to 1."
             )
         scale = known
-    images = with_channels(where, images, int(preprocess["channels"]))
+    from .seen import SeenImages  # which reads from here
+
     height, width = preprocess["size"]
-    images = resized(images, (int(height), int(width)))
-    labels = np.zeros(len(images), np.int64)
-    return [f"{name}[{i}]" for i in range(len(images))], ArrayImages(images, labels, scale)
+    base = ArrayImages(images, np.zeros(len(images), np.int64), scale)
+    # A batch at a time, as all of them at the size of an encoder may be too many.
+    seen = SeenImages(base, (int(height), int(width)), int(preprocess["channels"]), where)
+    seen.raw([0])
+    return [f"{name}[{i}]" for i in range(len(images))], seen
 
 
 def with_channels(where: str, images: npt.NDArray[Any], channels: int) -> npt.NDArray[Any]:

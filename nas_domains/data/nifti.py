@@ -80,10 +80,11 @@ def read_case(
         and the affine [4, 4] of the image.
 
     Raises:
-        UsageError: As :func:`read_image`, a mask of another shape, or with other values.
+        UsageError: As :func:`read_image`, a mask of another shape or other directions, or with
+            other values.
     """
     image, affine = read_image(case.image, channels)
-    label, _ = _read(case.label, np.float64)
+    label, own = _read(case.label, np.float64)
     if label.ndim == 4 and label.shape[3] == 1:
         label = label[..., 0]
     if label.ndim == 2:
@@ -93,6 +94,12 @@ def read_case(
             f"The case {case.name!r} has an image of the shape {_shape(image[0])} but a mask of "
             f"{_shape(label)}: {case.label!r} must be as large as its image."
         )
+    axes, lies = (_directions(a) for a in (affine, own))
+    if axes != lies:
+        raise UsageError(
+            f"The mask {case.label!r} lies in the directions {lies} and its image in {axes}: save "
+            "it with the affine of its image, turned as that is."
+        )
     found = np.unique(label)
     strange = found[~np.isin(found, values)]
     if len(strange):
@@ -101,6 +108,13 @@ def read_case(
             f"list: its labels are {', '.join(map(str, values))}."
         )
     return image, np.searchsorted(values, label).astype(np.uint8), affine
+
+
+def _directions(affine: Affine) -> str:
+    """What the axes point to, e.g. "RAS"."""
+    import nibabel
+
+    return "".join(str(code) for code in nibabel.aff2axcodes(affine))
 
 
 def _read(path: str, dtype: Any) -> tuple[npt.NDArray[Any], Affine]:

@@ -13,15 +13,16 @@ from ..core.errors import UsageError
 ENDINGS = (".csv", ".tsv", ".jsonl")
 TEXTS = (
     "text",
+    "question",
     "sentence",
     "review",
     "utterance",
     "sentence1",
     "premise",
     "question1",
-    "question",
 )
-"""Columns that hold the text where none is named, the first that is there."""
+"""Columns that hold the text where none is named, the first that is there; a question comes before
+the sentence that may answer it."""
 PAIRS = {
     "text": "pair",
     "sentence": "",
@@ -60,6 +61,7 @@ class Texts:
         texts: The texts.
         pairs: The second texts, or None.
         labels: The labels as they are written; empty texts where they were not asked for.
+        columns: Names of the columns that these were read from.
     """
 
     source: str
@@ -67,6 +69,7 @@ class Texts:
     texts: list[str]
     pairs: list[str] | None
     labels: list[str]
+    columns: Columns = Columns()
 
 
 def is_text(source: str) -> bool:
@@ -94,7 +97,9 @@ def find_split(folder: str, split: str, endings: Sequence[str] = ENDINGS) -> str
     return None
 
 
-def read_texts(source: str, columns: Columns, *, labelled: bool = True) -> Texts:
+def read_texts(
+    source: str, columns: Columns, *, labelled: bool = True, likely: bool = False
+) -> Texts:
     """Reads a file.
 
     Args:
@@ -102,6 +107,8 @@ def read_texts(source: str, columns: Columns, *, labelled: bool = True) -> Texts
             characters), or JSON lines, one object a line; UTF-8.
         columns: Their names, where they are not the usual ones.
         labelled: Whether labels are read.
+        likely: Whether the columns are what another file has: this one may have a usual name for
+            the text instead, but must have a second text where that has one.
 
     Raises:
         UsageError: The file, or a line of it, is not as said.
@@ -113,8 +120,15 @@ def read_texts(source: str, columns: Columns, *, labelled: bool = True) -> Texts
     first = next(rows, None)
     if first is None:
         raise UsageError(f"{source!r} holds no texts: add one line a text.")
-    text, pair, label = named_columns(source, list(first[1]), columns, labelled=labelled)
-    found = Texts(source, [], [], [] if pair else None, [])
+    header = list(first[1])
+    asked = Columns() if likely and columns.text not in header else columns
+    text, pair, label = named_columns(source, header, asked, labelled=labelled)
+    if likely and columns.pair and not pair:
+        raise UsageError(
+            f"{source!r} has no second text beside {text!r}, as the training data have: add the "
+            f"column {columns.pair!r}."
+        )
+    found = Texts(source, [], [], [] if pair else None, [], Columns(text, pair, label))
     rest = [first]
     for line, row in (*rest, *rows):
         for name in filter(None, (text, pair, label)):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.exceptions import ExperimentalWarning
@@ -37,7 +38,11 @@ Scored = Mapping[Architecture, float]
 
 
 def explain(
-    context: Context, records: Sequence[Record], worths: Sequence[float], winner: Record
+    context: Context,
+    records: Sequence[Record],
+    worths: Sequence[float],
+    winner: Record,
+    worth: str = "",
 ) -> dict[str, Any] | None:
     """What the scored architectures of a search say about its winner.
 
@@ -50,10 +55,11 @@ def explain(
         records: Of the search.
         worths: Of each record; larger is better.
         winner: One of the records.
+        worth: What worths are, in words; "" where the goal's score.
 
     Returns:
-        {"n", "metric", "importance", "leave_one_out", "runner_up"}: the architectures that
-        count; the goal, or None where the search ranked by something else; see
+        {"n", "metric", "worth", "importance", "leave_one_out", "runner_up"}: the architectures
+        that count; the goal, or None where the search ranked by something else; see
         :func:`importance`, :func:`left_out` and :func:`runner_up`. None where the search did not
         score architectures one by one, or the winner alone.
     """
@@ -73,10 +79,11 @@ def explain(
     scored = {a: worth for a, (worth, _) in alike.items()}
     return {
         "n": len(scored),
-        "metric": _metric(context, winner),
+        "metric": None if worth else _metric(context, winner),
+        "worth": worth,
         "importance": importance(space, scored, context.seed),
         "leave_one_out": left_out(space, scored, best, context.seed),
-        "runner_up": runner_up(context, alike, best),
+        "runner_up": runner_up(context, alike, best, worth),
     }
 
 
@@ -116,8 +123,8 @@ def importance(
     }
     first = {c.name: c.options[0] for c in space.choices}
     trials = [
-        create_trial(params=first | dict(a), distributions=options, value=worth)
-        for a, worth in scored.items()
+        create_trial(params=first | dict(a), distributions=options, value=float(worth))
+        for a, worth in zip(scored, _standardised(list(scored.values())), strict=True)
     ]
     found: dict[str, list[dict[str, float]]] = {"fanova": [], "ped_anova": []}
     before = optuna.logging.get_verbosity()
@@ -126,15 +133,17 @@ def importance(
         # That PED-ANOVA is experimental to Optuna, and that few trials are among the best.
         warnings.simplefilter("ignore", ExperimentalWarning)
         warnings.simplefilter("ignore", UserWarning)
-        for i in range(RESAMPLES):
-            rng = np.random.default_rng(derive(seed, "importance", i))
-            size = min(len(trials), MOST)
-            drawn = [trials[j] for j in rng.integers(len(trials), size=size).tolist()]
-            forest = derive(seed, "fanova", i) % 2**32
-            fanova = FanovaImportanceEvaluator(n_trees=TREES, seed=forest)
-            found["fanova"].append(_importance(drawn, fanova))
-            found["ped_anova"].append(_importance(drawn, PedAnovaImportanceEvaluator()))
-    optuna.logging.set_verbosity(before)
+        try:
+            for i in range(RESAMPLES):
+                rng = np.random.default_rng(derive(seed, "importance", i))
+                size = min(len(trials), MOST)
+                drawn = [trials[j] for j in rng.integers(len(trials), size=size).tolist()]
+                forest = derive(seed, "fanova", i) % 2**32
+                fanova = FanovaImportanceEvaluator(n_trees=TREES, seed=forest)
+                found["fanova"].append(_importance(drawn, fanova))
+                found["ped_anova"].append(_importance(drawn, PedAnovaImportanceEvaluator()))
+        finally:
+            optuna.logging.set_verbosity(before)
     shares = {kind: [d for d in draws if d] for kind, draws in found.items()}
     return {
         choice.name: {
@@ -148,6 +157,15 @@ def importance(
         for choice in space.choices
         if len(choice.options) > 1
     }
+
+
+def _standardised(values: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Of mean 0 and deviation 1: forests take very small differences for none."""
+    array = np.asarray(values, dtype=np.float64)
+    middle = array - array.mean()
+    scaled = middle / np.abs(middle).max()
+    found: npt.NDArray[np.float64] = scaled / scaled.std()
+    return found
 
 
 def _importance(
@@ -214,7 +232,10 @@ def _predicted(
 
 
 def runner_up(
-    context: Context, alike: Mapping[Architecture, tuple[float, Record]], best: Architecture
+    context: Context,
+    alike: Mapping[Architecture, tuple[float, Record]],
+    best: Architecture,
+    worth_named: str = "",
 ) -> dict[str, Any] | None:
     """The second best that keeps the limits, and why it is not the winner.
 
@@ -222,6 +243,7 @@ def runner_up(
         context: Of the run.
         alike: Architecture -> (worth, record).
         best: The winner.
+        worth_named: What worths are, in words; "" where the goal's score.
 
     Returns:
         {"step", "architecture", "metrics", "differs_in", "behind_by", "standard_error",
@@ -238,8 +260,9 @@ def runner_up(
         return None
     second = max(fit, key=lambda a: (fit[a][0], fit[a][1].step))
     behind, record = worth - fit[second][0], fit[second][1]
-    error = _standard_error(context, record, alike[best][1])
-    named = _metric(context, record) or "rank"
+    n = int(record.detail.get("scored", len(context.task.val)))
+    error = None if worth_named else _standard_error(context, n, record, alike[best][1])
+    named = worth_named or _metric(context, record) or "rank"
     names = dict.fromkeys([*best, *second])
     return {
         "step": record.step,
@@ -249,17 +272,16 @@ def runner_up(
         "behind_by": behind,
         "standard_error": error,
         "over_limit": over,
-        "why": _why(named, len(context.task.val), behind, error, over),
+        "why": _why(named, n, behind, error, over),
     }
 
 
-def _standard_error(context: Context, *records: Record) -> float | None:
+def _standard_error(context: Context, n: int, *records: Record) -> float | None:
     if context.goal.metric != "accuracy":
         return None
     shares = [r.metrics.get("accuracy") for r in records]
     if any(share is None for share in shares):
         return None
-    n = len(context.task.val)
     return math.sqrt(sum(s * (1 - s) / n for s in shares if s is not None))
 
 

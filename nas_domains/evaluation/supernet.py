@@ -115,6 +115,11 @@ class SupernetEvaluator(Evaluator):
         # Measured only where it is asked for: it costs more than all the rest of a score.
         self.latency = any(o.metric == "latency_ms" for o in context.objectives)
 
+    @property
+    def scored(self) -> int:
+        """How many samples paths are scored on."""
+        return len(self.split) if self.indices is None else len(self.indices)
+
     def batches(self) -> Iterator[Tensor]:
         """The inputs [B, ...] on which statistics are measured, the same for every path."""
         for i in range(self.number):

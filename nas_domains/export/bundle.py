@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..core.errors import UsageError
 from ..core.files import write_json, write_text
+from ..medical.masks import mask_type
 from ..version import __version__
 from .load import build
 from .monai import full_state, monai_network
@@ -125,7 +126,7 @@ def _inference(description: Mapping[str, Any], code: Mapping[str, Any] | None) -
             "keys": "pred",
             "output_dir": "@output_dir",
             "output_postfix": "seg",
-            "output_dtype": "$np.uint8",
+            "output_dtype": f"$np.{mask_type(values or [0])}",
             "separate_folder": False,
         }
     )

@@ -48,9 +48,10 @@ def save_folder(
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{str(out)!r} is there already: choose another --out.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    made: Path | None = None
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
         with quiet_transformers():
             found.model.save_pretrained(made)
             found.beside(made)
@@ -70,5 +71,6 @@ def save_folder(
             f"Cannot write {str(out)!r} ({error.strerror or error}): choose another --out."
         ) from None
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
     return difference

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def predict(
     check_place(out)
     network = load(run, space=space)
     names, split = loader.inputs(source, preprocess)
+    # A file's name may be no UTF-8, which the table is.
+    names = [os.fsencode(name).decode("utf-8", "replace") for name in names]
     classes = description["classes"] or [str(i) for i in range(description["outputs"])]
     text = io.StringIO()
     writer = csv.writer(text)

@@ -16,6 +16,13 @@ LEAST_SECONDS = 1.0
 """Of passes that are counted: the counters are read about a thousand times a second."""
 
 
+def _name(zone: Path) -> str:
+    try:
+        return (zone / "name").read_text().strip()
+    except OSError:
+        return ""
+
+
 class Rapl:
     """The energy counters of Intel's and AMD's processors, through Linux's powercap.
 
@@ -29,8 +36,12 @@ class Rapl:
     """
 
     def __init__(self, folder: Path = POWERCAP) -> None:
-        # Zones within a package ("intel-rapl:0:0") are part of it.
-        found = [p for p in sorted(folder.glob("*-rapl:*")) if p.name.count(":") == 1]
+        # Zones within a package ("intel-rapl:0:0") are part of it, and it is part of "psys".
+        found = [
+            p
+            for p in sorted(folder.glob("*-rapl:*"))
+            if p.name.count(":") == 1 and _name(p) != "psys"
+        ]
         self.files = [zone / "energy_uj" for zone in found]
         if not self.files:
             raise UsageError(

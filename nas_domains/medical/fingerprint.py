@@ -64,7 +64,7 @@ def examine(case: Case, about: Decathlon) -> CaseFacts:
         sides=tuple(label.shape[i] for i in places),
         spacing=tuple(float(lengths[i]) for i in places),
         volumes=tuple(np.bincount(label.reshape(-1), minlength=len(about.values)).tolist()),
-        foreground=voxels[:, ::step],
+        foreground=voxels[:, ::step].copy(),  # the rest is not to stay in memory
     )
 
 

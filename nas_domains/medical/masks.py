@@ -1,7 +1,7 @@
 """Masks of new volumes, written as NIfTI files that lie where their images lie."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,12 @@ def write_masks(
     return len(paths)
 
 
+def mask_type(values: Sequence[int]) -> str:
+    """The smallest whole number that holds the values of labels and that NIfTI readers know."""
+    largest = max(values)
+    return "uint8" if largest < 2**8 else "int16" if largest < 2**15 else "int32"
+
+
 def segment(
     network: nn.Module,
     path: str,
@@ -74,7 +80,7 @@ def segment(
     # What the crop left out has no share of any class, and is background.
     best = shares.argmax(0).numpy()
     mask: np.ndarray[Any, Any] = values[best]
-    return mask.astype(np.uint8 if values.max() < 256 else np.int16)
+    return mask.astype(mask_type(values.tolist()))
 
 
 def volumes_of(source: str) -> list[str]:

@@ -80,8 +80,9 @@ def decathlon_folder(name: str) -> Path:
             # A folder that is there is whole.
             with tempfile.TemporaryDirectory(dir=root) as made:
                 extractall(archive, made)
-                os.replace(Path(made) / name, folder)
-            archive.unlink()
+                with contextlib.suppress(OSError):  # where another process was faster
+                    os.replace(Path(made) / name, folder)
+            archive.unlink(missing_ok=True)
 
         _fetch(f"monai:{name}", fetch)
     return folder
@@ -110,7 +111,14 @@ def medmnist_file(name: str) -> Path:
     file = data_folder() / f"{flag}{ending}.npz"
     if not file.is_file():
         url, digest = INFO[flag][f"url{ending}"], INFO[flag][f"MD5{ending}"]
-        _fetch(f"medmnist:{name}", lambda: download_url(url, file, digest, "md5"))
+
+        def fetch() -> None:
+            # A file that is there is whole.
+            with tempfile.TemporaryDirectory(dir=file.parent) as made:
+                download_url(url, Path(made) / file.name, digest, "md5")
+                os.replace(Path(made) / file.name, file)
+
+        _fetch(f"medmnist:{name}", fetch)
     return file
 
 

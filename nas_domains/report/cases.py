@@ -44,7 +44,7 @@ def case_section(content: Content) -> dict[str, Any] | None:
         for i in order[:_MOST]
     ]
     return {
-        "heads": [f"{words.header(m)}, {name}" for m in metrics for name in classes],
+        "heads": [head for m in metrics for head in _heads(m, len(scores[m][0]), classes)],
         "rows": rows,
         "hidden": max(0, len(order) - _MOST),
         "goal": words.name_of(goal),
@@ -62,10 +62,15 @@ def _samples(content: Content, row: str) -> Mapping[str, Any] | None:
     mean: dict[str, Any] = {"names": found[0]["names"]}
     for metric in (name for name in found[0] if name != "names"):
         mean[metric] = [
-            [_mean(values) for values in zip(*case, strict=True)]
+            [_mean(values) for values in zip(*map(_columns, case), strict=True)]
             for case in zip(*(scores[metric] for scores in found), strict=True)
         ]
     return mean
+
+
+def _columns(scored: Any) -> list[Any]:
+    """What a case scored, of each class; a metric may give a single number."""
+    return list(scored) if isinstance(scored, Sequence) else [scored]
 
 
 def _first(scores: Mapping[str, Any]) -> str:
@@ -78,6 +83,14 @@ def _classes(content: Content, number: int) -> Sequence[str]:
     if len(given) == number + 1:
         return [str(name) for name in given[1:]]
     return [str(i) for i in range(1, 1 + number)]
+
+
+def _heads(metric: str, columns: int, classes: Sequence[str]) -> list[str]:
+    name = words.header(metric)
+    if columns == 1:
+        return [name]
+    known = classes if columns == len(classes) else [str(i) for i in range(1, 1 + columns)]
+    return [f"{name}, {of}" for of in known]
 
 
 def _mean(values: Sequence[Any]) -> float | None:

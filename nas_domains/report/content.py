@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 from ..core.errors import UsageError
@@ -126,8 +127,10 @@ class Content:
     def objectives(self) -> list[Objective]:
         """The objectives, the goal first."""
         texts = self.result.get("objectives") or self.config.get("objectives") or []
+        small = set(self.config.get("made_small") or [])
+        known = {n: SimpleNamespace(higher_is_better=n not in small) for n in self.task_metrics}
         try:
-            return parse_objectives(texts, self.task_metrics) or [Objective("loss", "min")]
+            return parse_objectives(texts, known) or [Objective("loss", "min")]
         except UsageError:
             # Without a record the task's metrics are not known yet.
             return [Objective(text, "max") for text in texts]

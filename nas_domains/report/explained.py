@@ -83,7 +83,7 @@ def _left_out(content: Content, found: Mapping[str, Any]) -> dict[str, Any] | No
         return None
     metric = found.get("metric", content.goal.metric)
     factor = 1.0 if metric is None else scale(metric)
-    unit = "joint rank" if metric is None else header(metric)
+    unit = (found.get("worth") or "joint rank") if metric is None else header(metric)
     points: list[tuple[int, Mapping[str, Any], float, float]] = [
         (i, other, factor * other["loss"], factor * (other["std"] or 0.0))
         for i, name in enumerate(names)

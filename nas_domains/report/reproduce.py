@@ -26,6 +26,9 @@ def command(content: Content) -> str | None:
     pairs += [("objective", objective) for objective in config.get("objectives") or []]
     keys = ("domain", "budget", "train_budget", "seed", "device", "precision", "randoms")
     pairs += [(key, config[key]) for key in (*keys, "train_seeds") if config.get(key) is not None]
+    pairs += [("prior", run) for run in config.get("prior_runs") or []]
+    if config.get("workers", 1) > 1:
+        pairs.append(("workers", config["workers"]))
     pairs += [
         (key, value) if key in TASK_OPTIONS else ("option", f"{key}={value}")
         for key, value in options.items()

@@ -171,7 +171,12 @@ def open_speech_checkpoint(path: object) -> WaveCheckpoint | PatchCheckpoint:
         ) from None
     _check(str(path), whole, spec)
     rate, normalised = heard.get("sampling_rate", RATE), heard.get("do_normalize", True)
-    return WaveCheckpoint(place, spec, whole, int(rate), bool(normalised))
+    if not isinstance(rate, int) or rate < 1:
+        raise UsageError(
+            f"The preprocessor_config.json of {str(path)!r} has the sampling_rate {rate!r}: write "
+            "the samples a second that the checkpoint heard."
+        )
+    return WaveCheckpoint(place, spec, whole, rate, bool(normalised))
 
 
 def _spec(config: Mapping[str, Any]) -> EncoderSpec:

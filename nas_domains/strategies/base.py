@@ -33,6 +33,7 @@ class Strategy(ABC):
         goals: How many objectives without limits it can weigh.
         units: What an exact budget may count.
         usual: The budget where none is given.
+        worth: What :meth:`worths` are, in words; "" where the goal's score.
     """
 
     needs_supernet = False
@@ -40,6 +41,7 @@ class Strategy(ABC):
     goals = 99
     units: tuple[str, ...] = ("trials", "epochs")
     usual = "trials=10"
+    worth = ""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -59,16 +59,25 @@ class Foreseen:
 
     def learn(self, architectures: Sequence[Architecture], values: Sequence[float]) -> None:
         """Learns anew from all measured values."""
-        logs = np.log(np.maximum(np.asarray(values, dtype=np.float64), 1e-12))[-MOST:]
-        self._mean, self._std = float(logs.mean()), float(logs.std()) or 1.0
-        scores = (logs - self._mean) / self._std
-        self._seen = self._encode(architectures[-MOST:])
-        among = [squared_distances(x, x) for x in self._seen]
+        logs = np.log(np.maximum(np.asarray(values, dtype=np.float64), 1e-12))
         n = len(architectures)
         wanted = n if n <= OFTEN else n - n % SELDOM
         if self._theta is None or wanted != self._fitted_to:
+            # Of those that were known then, so that a resumed search has the same lengths.
+            among, scores = self._learnt(architectures[:wanted], logs[:wanted])
             self._theta, self._fitted_to = fit(among, scores), wanted
+        among, scores = self._learnt(architectures, logs)
         self._surrogate = Surrogate(among, scores, self._theta)
+
+    def _learnt(
+        self, architectures: Sequence[Architecture], logs: Array
+    ) -> tuple[list[Array], Array]:
+        """Distances among the latest, and their scores of mean 0 and deviation 1."""
+        latest = logs[-MOST:]
+        self._mean, self._std = float(latest.mean()), float(latest.std()) or 1.0
+        self._seen = self._encode(architectures[-MOST:])
+        among = [squared_distances(x, x) for x in self._seen]
+        return among, (latest - self._mean) / self._std
 
     def beyond(self, architectures: Sequence[Architecture]) -> Array:
         """How far each [N] is thought to break the limit: 0 or less where it may keep it."""

@@ -23,7 +23,7 @@ from .gradient_search import GradientSearch
 from .parts.costs import CostRows
 from .perturbation import PerturbationSelection
 from .settings import GradientSettings
-from .tryout import TryOut, choose_tried
+from .tryout import TryOut, choose_tried, worths_tried
 
 COLLAPSED = 0.5
 """Share of candidates without parameters from which a search is called collapsed."""
@@ -49,6 +49,7 @@ class Gradient(Strategy):
         self.settings = settings
         if settings.tryout:
             self.units = ("epochs", "steps", "trials")
+            self.worth = "standing"
         self.usual = f"epochs={settings.epochs}"
 
     def check(self, space: SearchSpace, objectives: Sequence[Objective]) -> None:
@@ -132,7 +133,8 @@ class Gradient(Strategy):
             search.advance(1.0)
             selection = PerturbationSelection(search)
             selection.run(plan)
-            self._record(context, search, len(context.history.of(SEARCH)) + 1, selection)
+            of_search = [r for r in context.history.of(SEARCH) if "selection" not in r.fidelity]
+            self._record(context, search, len(of_search) + 1, selection)
         if self.settings.tryout:
             of_search = [r for r in context.history.of(SEARCH) if "selection" not in r.fidelity]
             decodes = [context.space.architecture(r.architecture or {}) for r in of_search]
@@ -149,6 +151,12 @@ class Gradient(Strategy):
         if stop is not None and stop.stops([dict(r.detail) for r in records]):
             records = records[: stop.chosen([dict(r.detail) for r in records]) + 1]
         return choose(context, records)
+
+    def worths(self, context: Context, records: Sequence[Record]) -> list[float]:
+        """See :meth:`Strategy.worths`: how they stand in the try-out, where there was one."""
+        if not self.settings.tryout:
+            return super().worths(context, records)
+        return worths_tried(context.history.of(SEARCH), records)
 
     def _stops(self, context: Context) -> bool:
         stop, records = self.settings.stop, context.history.of(SEARCH)
@@ -197,6 +205,7 @@ class Gradient(Strategy):
         if selection is not None:
             fidelity["selection"] = "perturbation"
         seconds = search.meter.seconds + time.perf_counter() - began
+        seconds += 0.0 if selection is None else selection.spent
         return context.history.add(
             Record(SEARCH, step, dict(architecture), fidelity, metrics, seconds, detail)
         )

@@ -57,6 +57,7 @@ class GradientSearch:
         self.partial = settings.partial
         self.weights = self.supernet.weight_parameters()
         self.alphas = self.supernet.architecture_parameters()
+        self.at = 0
         self.optimizer = self._weight_optimizer()
         self.alpha_optimizer = torch.optim.Adam(
             self.alphas,
@@ -90,8 +91,7 @@ class GradientSearch:
     def step(self, step: int) -> None:
         """One architecture step on the second half, then one weight step on the first."""
         settings, share = self.settings, step / self.steps
-        rate = self._rate(step)
-        set_learning_rate(self.optimizer, rate)
+        self.at = step
         self.advance(share)
         for at, shares in settings.grow:
             if step == int(at * self.steps):
@@ -99,6 +99,9 @@ class GradientSearch:
         for at, candidates in settings.shrink:
             if step == int(at * self.steps):
                 self._shrink(candidates)
+        # Behind what grows, which has a new optimizer.
+        rate = self._rate(step)
+        set_learning_rate(self.optimizer, rate)
         x, y = augmented(self.context, self.train_stream, step, f"{SEARCH}/weights")
         x_val, y_val = augmented(self.context, self.val_stream, step, f"{SEARCH}/alphas")
         self.supernet.train()
@@ -195,6 +198,8 @@ class GradientSearch:
         epsilon = self.settings.epsilon / float(norm.clamp_min(1e-12))
         sides = []
         for sign in (epsilon, -epsilon):
+            # Both sides drop out the same: else their difference would be noise.
+            seed_all(self.context.seed, SEARCH, "sides", self.at)
             with shifted(self.weights, vector, sign):
                 loss_there = self._loss(x, y, exact=True)
                 sides.append(torch.autograd.grad(loss_there, self.alphas))

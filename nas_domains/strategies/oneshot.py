@@ -366,8 +366,11 @@ def score_paths(
                     metrics = evaluator(architecture, Fidelity(epochs))
                 spent = sum(r.seconds for r in context.history.of(TRAINING)) if step == 1 else 0.0
                 seconds = spent + time.perf_counter() - began
+                detail = {"scored": evaluator.scored}
                 record = context.history.add(
-                    Record(SEARCH, step, dict(architecture), shared(epochs), metrics, seconds)
+                    Record(
+                        SEARCH, step, dict(architecture), shared(epochs), metrics, seconds, detail
+                    )
                 )
             known[architecture] = record
             records.append(record)

@@ -27,6 +27,9 @@ class PerturbationSelection:
 
     Args:
         search: A search whose weights are trained.
+
+    Attributes:
+        spent: Seconds of all comparisons and the training between them, over kills.
     """
 
     TUNING = 0.3
@@ -43,6 +46,7 @@ class PerturbationSelection:
         self.order = [self.edges[i] for i in order.permutation(len(self.edges))]
         self.thins = any(space.kept(edge) < 1 for edge in space.design.edges)
         self.judged = search.second[: self.MOST]
+        self.spent = 0.0
         self.needed = {kind: torch.zeros(len(space.design.edges)) for kind in self.kinds}
 
     def plan(self, steps: int) -> Plan:
@@ -60,7 +64,7 @@ class PerturbationSelection:
             self._score()
             times.append(time.perf_counter() - began)
         candidates = len(self.search.supernet.space.candidates)
-        return min(times) * len(self.edges) * (candidates + self.thins)
+        return min(times) * len(self.edges) * (candidates + 2 * self.thins)
 
     def run(self, plan: Plan) -> None:
         """Selects; goes on where a kill left it."""
@@ -86,11 +90,15 @@ class PerturbationSelection:
             steps_per_epoch=1,
             state={**search.state(), "selection": self},
             step=step,
-            epoch_end=lambda _: "edges",
+            epoch_end=self._count,
             meter=search.meter,
             path=search.context.checkpoints / f"{SEARCH}/selection.safetensors",
             reporter=search.context.reporter,
         )
+
+    def _count(self, edges: int) -> str:
+        self.spent += self.search.meter.seconds
+        return "edges"
 
     def strengths(self) -> dict[str, Tensor]:
         """Kind -> [E, K]: zero but for what stays, which has how much its edge is missed."""
@@ -108,8 +116,8 @@ class PerturbationSelection:
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"needed": dict(self.needed)}
+        return {"needed": dict(self.needed), "spent": self.spent}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """From a checkpoint."""
-        self.needed = dict(state["needed"])
+        self.needed, self.spent = dict(state["needed"]), float(state.get("spent", 0.0))

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..core.architecture import Architecture
+from ..core.errors import UsageError
 from ..core.evaluate import Metrics
 from ..core.history import SEARCH, Record
 from ..core.limit import Limit
@@ -196,7 +197,10 @@ class TryOut:
         network = context.space.slim(architecture, task.input_shape, task.outputs)
         network.to(context.device)
         x, y = context.to_device(*self.stream.batch(0))
-        expressivity = NasWot()(network, x, y, task.loss)
+        try:
+            expressivity = NasWot()(network, x, y, task.loss)
+        except UsageError:  # a single sample, or no activation that it knows: it does not count
+            expressivity = -math.inf
         losses = self._train(network, steps)
         metrics = evaluate(network, task.train, context, self.judged)
         final = context.space.build(architecture, task.input_shape, task.outputs)
@@ -241,12 +245,29 @@ def choose_tried(context: Context, records: Sequence[Record]) -> Record:
         UsageError: None keeps the limits.
     """
     tried = tried_of(records)
-    last = tried_of(records, FINAL) or tried
+    last = tried_of(records, FINAL)
     fit = [r for r in last if context.allows(r.metrics)]
+    if not fit:
+        # Finals are measured again, and may then all be beyond a limit that others keep.
+        last, fit = tried, [r for r in tried if context.allows(r.metrics)]
     if not fit:
         return choose(context, last or records)
     marks = dict(zip((r.step for r in last), standing(last, tried), strict=True))
     return max(fit, key=lambda r: (marks[r.step], -float(r.detail["early_loss"])))
+
+
+def worths_tried(search: Sequence[Record], records: Sequence[Record]) -> list[float]:
+    """How records stand among those of as long trainings; minus infinity of what was not tried.
+
+    Args:
+        search: All records of the search.
+        records: Some of them.
+    """
+    tried = tried_of(search)
+    marks: dict[int, float] = {}
+    for group in (tried, tried_of(search, FINAL)):
+        marks |= zip((r.step for r in group), standing(group, tried), strict=True)
+    return [marks.get(r.step, -math.inf) for r in records]
 
 
 def standing(records: Sequence[Record], tried: Sequence[Record]) -> list[float]:

@@ -130,9 +130,10 @@ def _sendable(space: SearchSpace) -> SearchSpace | tuple[str, dict[str, Any]]:
     return sent
 
 
-def work(link: Link, job: Job) -> None:
-    """What a worker does, until the parent ends."""
+def work(link: Link) -> None:
+    """What a worker does, until the parent ends; it is told its job first."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    job: Job = link.recv()
     torch.set_num_threads(job.threads)
     space = job.made_space()
     while True:
@@ -185,11 +186,14 @@ class Worker:
         """Starts the process, and hands it again what the one before was busy with."""
         processes = get_context("spawn")
         self.link, theirs = processes.Pipe()
-        self.process = processes.Process(target=work, args=(theirs, self.job), daemon=True)
+        self.process = processes.Process(target=work, args=(theirs,), daemon=True)
         with _without_ctrl_c():
             self.process.start()
         # So that the pipe ends when the worker does.
         theirs.close()
+        # Not with the process: a start that fails would never read it, and this one wait for ever.
+        with contextlib.suppress(OSError):
+            self.link.send(self.job)
         if self.proposal is not None:
             self.hand(self.proposal)
 

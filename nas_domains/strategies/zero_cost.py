@@ -44,6 +44,7 @@ class ZeroCost(Strategy):
     goals = 1
     units = ("trials",)
     usual = "trials=200"
+    worth = "joint rank"
 
     def __init__(
         self, name: str, sampler: type[SpaceSampler], proxies: tuple[str, ...] = TRUSTED

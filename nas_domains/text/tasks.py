@@ -78,7 +78,7 @@ class TextTask:
         preprocess: dict[str, Any] = {
             "loader": "text",
             "max_length": given.longest,
-            "columns": asdict(columns),
+            "columns": asdict(parts["train"].columns),
         }
         if given.checkpoint is not None:
             preprocess["checkpoint"], pad = given.checkpoint.path, given.checkpoint.spec.pad
@@ -116,8 +116,9 @@ class TextTask:
 
     def inputs(self, source: str, preprocess: Mapping[str, Any]) -> tuple[list[str], TokenSplit]:
         """Reads unlabelled texts; each is named by its line."""
+        # Runs of earlier versions know what was asked for, not what was found.
         columns = replace(Columns(**preprocess["columns"]), label="")
-        texts = read_texts(source, columns, labelled=False)
+        texts = read_texts(source, columns, labelled=False, likely=True)
         pad = vocabulary.PAD
         if "checkpoint" in preprocess:
             pad = open_checkpoint(preprocess["checkpoint"]).spec.pad

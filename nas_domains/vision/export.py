@@ -62,7 +62,7 @@ def processor(description: Mapping[str, Any], shape: tuple[int, ...]) -> dict[st
         "do_resize": True,
         "size": {"height": shape[1], "width": shape[2]},
         "resample": 2,
-        "do_rescale": True,
+        "do_rescale": preprocess.get("values", "unit") == "unit",
         "rescale_factor": 1 / 255,
         "do_normalize": True,
         "image_mean": list(preprocess["mean"]),

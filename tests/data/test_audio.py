@@ -92,6 +92,19 @@ def test_bad_files_are_named(tmp_path, case, said):
             read_info(str(path))
 
 
+def test_a_flac_that_does_not_say_how_long_it_is(tmp_path):
+    path = tmp_path / "a.flac"
+    noise = np.random.default_rng(0).normal(0, 0.1, 10 * RATE).astype(np.float32)
+    soundfile.write(path, noise, RATE, subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    # The last 36 bits of bytes 10 to 17 of the first block are the number of samples.
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    with refused("a.flac", "encode it anew"):
+        read_info(str(path))
+
+
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     (tmp_path / "b.wav").mkdir()
     for name, said in (("a.wav", "No such file"), ("b.wav", "cannot be read")):

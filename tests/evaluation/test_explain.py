@@ -1,5 +1,7 @@
 """Why the winner won: importances, one choice left out, and the runner-up."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +121,32 @@ def test_the_runner_up_keeps_the_limits_and_chance_is_stated(tmp_path: Path) -> 
     assert "as well" in tied["why"]
     alone = explained(context, searched(context, [(0.5, 9), (0.9, 999)]), 1)
     assert alone["runner_up"] is None and alone["n"] == 2 < LEAST
+
+
+def test_chance_is_that_of_the_samples_that_were_scored(tmp_path: Path) -> None:
+    context = make_context(tmp_path, Widths())
+    records = [
+        replace(r, detail={"scored": 400}) for r in searched(context, [(0.8, 9), (0.7, 9)])
+    ]
+    second = explained(context, records, 1)["runner_up"]
+    assert second["standard_error"] == pytest.approx(math.sqrt((0.16 + 0.21) / 400))
+    assert "of 400 samples" in second["why"]
+
+
+def test_what_is_not_the_goal_is_named(tmp_path: Path) -> None:
+    context = make_context(tmp_path, Widths())
+    records = searched(context, [(0.8, 9), (0.9, 9)])
+    found = explain(context, records, [2.0, 1.0], records[0], "standing")
+    assert found is not None and found["metric"] is None and found["worth"] == "standing"
+    second = found["runner_up"]
+    assert second["standard_error"] is None and "worse by 1 (standing)" in second["why"]
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e9])
+def test_the_size_of_scores_does_not_matter(scale: float) -> None:
+    scored = {a: score(a) for a in SPACE}
+    found = importance(SPACE, {a: scale * v for a, v in scored.items()}, 0)
+    assert found is not None and found["much"]["fanova"]["mean"] > 0.5
 
 
 def test_epochs_of_a_supernet_and_other_fidelities_explain_nothing(tmp_path: Path) -> None:

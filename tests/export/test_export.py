@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -143,3 +144,16 @@ def test_a_task_made_in_python_is_not_read_from_files(tmp_path: Path) -> None:
     with pytest.raises(nd.UsageError) as error:
         predict(made.path, str(tmp_path), tmp_path / "o.csv")
     one_sentence(str(error.value), "nas_domains.load")
+
+
+def test_a_name_that_is_no_utf8_is_written_nevertheless(run: nd.Run, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    name = os.fsencode(str(folder)) + b"/M\xfcller.png"
+    try:
+        with open(name, "wb") as file:
+            Image.new("L", (8, 8), 100).save(file, "PNG")
+    except OSError:
+        pytest.skip("this file system has names of UTF-8 only")
+    assert predict(run.path, str(folder), tmp_path / "p.csv", quiet=True) == 1
+    assert "M\ufffdller.png" in (tmp_path / "p.csv").read_text(encoding="utf-8")

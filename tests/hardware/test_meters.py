@@ -77,6 +77,13 @@ def test_energy_is_that_of_all_packages_and_counters_may_begin_again(tmp_path: P
     assert meter.since(before) == pytest.approx((500 + 2001) / 1000)
 
 
+def test_what_a_platform_counts_is_not_counted_twice(tmp_path: Path) -> None:
+    first, second, _ = counters(tmp_path)
+    (first.parent / "name").write_text("package-0\n")
+    (second.parent / "name").write_text("psys\n")
+    assert Rapl(tmp_path).files == [first]
+
+
 def test_energy_of_a_pass_is_the_mean_over_many(tmp_path: Path) -> None:
     (file, _, _) = counters(tmp_path, span=10**9)
     meter, passes = Rapl(tmp_path), []

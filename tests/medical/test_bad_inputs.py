@@ -29,6 +29,12 @@ def changed(path, change):
     nibabel.save(nibabel.Nifti1Image(change(array), np.eye(4)), path)
 
 
+def turned(path):
+    stored = nibabel.load(path)
+    affine = stored.affine @ np.diag([-1, 1, 1, 1])
+    nibabel.save(nibabel.Nifti1Image(np.asarray(stored.dataobj), affine), path)
+
+
 def put(value):
     def change(array):
         array[2, 3, 4] = value
@@ -67,6 +73,7 @@ CASES = {
     "4D mask": (lambda f: changed(label(f), lambda a: np.stack([a, a], -1)), "as its image"),
     "2D image": (lambda f: changed(image(f), lambda a: a[0]), "as large as its image"),
     "flat affine": (lambda f: flatten(image(f)), "affine"),
+    "other directions": (lambda f: turned(label(f)), "directions"),
     "constant": (lambda f: changed(image(f), lambda a: a * 0 + 3), "same intensity everywhere"),
 }
 
@@ -98,6 +105,15 @@ INDEX = {
     "twice": (
         {"training": [{"image": "a.nii.gz", "label": "b.nii.gz"}] * 2},
         "'a' twice",
+    ),
+    "a number of tests": ({"test": 20}, "no list of test"),
+    "too many labels": ({"labels": {str(i): f"l{i}" for i in range(300)}}, "300 labels"),
+    "training and test": (
+        {
+            "training": [{"image": "a.nii.gz", "label": "b.nii.gz"}],
+            "test": [{"image": "./a.nii.gz", "label": "b.nii.gz"}],
+        },
+        "for training and test",
     ),
 }
 

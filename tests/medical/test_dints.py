@@ -10,7 +10,9 @@ from nas_domains.core.registry import spaces, strategies
 from nas_domains.core.space_text import load_space
 from nas_domains.medical.dints import dints
 from nas_domains.strategies import presets
+from nas_domains.strategies.parts.dints import TopologyLosses
 from nas_domains.testing.strategies import StrategyContract, small_context
+from tests.make import one_sentence
 from tests.medical.blocks import SPACES, task
 from tests.vision.test_mobilenet import small
 
@@ -54,6 +56,35 @@ def test_its_strategy_is_taken_by_itself_and_refuses_other_spaces(tmp_path):
     assert automatic(dints())[0] == "dints"
     with pytest.raises(UsageError, match="--space dints"):
         strategies.get("dints").check(small(), parse_objectives((), ["accuracy"]))
+
+
+@pytest.mark.parametrize(
+    "sizes, preprocess, said",
+    [
+        ("depths=3", {"window": [32, 48, 32], "most": 9}, ""),
+        ("depths=4", {"window": [64, 64, 32], "most": 0}, ""),
+        ("depths=4", {"window": [56, 64, 32], "most": 0}, "56x64x32"),
+        ("depths=4", {"window": [64, 64, 32], "most": 9}, "multiples of 8"),
+        ("depths=4,down=false", {"window": [64, 64, 32], "most": 9}, ""),
+        ("depths=5", {}, ""),
+    ],
+)
+def test_sides_that_cannot_be_halved_so_often_are_refused(sizes, preprocess, said):
+    space = load_space(f"dints:{sizes}")
+    if not said:
+        space.check_task(preprocess)
+        return
+    with pytest.raises(UsageError) as caught:
+        space.check_task(preprocess)
+    one_sentence(str(caught.value), said, "depths=4")
+
+
+def test_the_losses_of_topology_grow_from_the_warm_up_on():
+    space = load_space(SPACES[2])
+    supernet = space.supernet(task().input_shape, task().outputs)
+    losses = [float(TopologyLosses()(supernet, share).detach()) for share in (0.2, 0.5, 0.75, 1)]
+    assert losses[:2] == [0, 0] and losses[3] > 0
+    assert losses[2] == pytest.approx(losses[3] / 2)
 
 
 WORKING = ("darts", "darts-2nd", "gdas", "drnas", "beta-darts", "sdarts", "proxyless", "robust")

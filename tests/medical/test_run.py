@@ -1,5 +1,6 @@
 """A whole run on volumes: search, comparison, report, masks; and going on after a stop."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from nas_domains.evaluation.score import evaluate, evaluate_test
 from nas_domains.evaluation.train import fresh, train
 from nas_domains.export.formats import TOLERANCE, export
 from nas_domains.export.predict import predict
-from nas_domains.medical.masks import write_masks
+from nas_domains.medical.masks import mask_type, write_masks
 from tests.conftest import SHARED, needs_shared
 from tests.export.test_monai_bundle import run_bundle
 from tests.make import make_context, stopped_after
@@ -249,3 +250,36 @@ def test_hippocampus_from_the_command_line(tmp_path, monkeypatch, capsys):
     # The index names 110 cases that were not copied: each is listed, and none is used.
     assert sum(note.startswith("Left out: ") for note in notes) == 110
     assert Path(out / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [([0, 1], "uint8"), ([0, 255], "uint8"), ([0, 300], "int16"), ([0, 40_000], "int32")],
+)
+def test_masks_hold_the_values_of_their_labels(values, kind):
+    assert mask_type(values) == kind
+    assert max(values) <= np.iinfo(kind).max
+
+
+def test_a_bundle_writes_the_values_of_its_labels(tmp_path):
+    folder = write_folder(tmp_path / "data")
+    for path in (folder / "labelsTr").iterdir():
+        stored = nibabel.load(path)
+        mask = np.where(np.asarray(stored.dataobj) > 0, 300, 0).astype(np.int16)
+        nibabel.save(nibabel.Nifti1Image(mask, stored.affine), path)
+    index = json.loads((folder / "dataset.json").read_text())
+    index["labels"] = {"0": "background", "300": "ball"}
+    (folder / "dataset.json").write_text(json.dumps(index))
+    run = nd.search(
+        SPACE,
+        str(folder),
+        out=tmp_path / "run",
+        strategy="random",
+        budget="trials=1,epochs=1",
+        train_budget="epochs=1",
+        validate=False,
+        task_options={"patches": 1},
+        quiet=True,
+    )
+    path, _ = export(run.path, "monai-bundle", tmp_path / "bundle")
+    assert '"$np.int16"' in (path / "configs" / "inference.json").read_text()

@@ -4,6 +4,8 @@ import shlex
 from xml.etree import ElementTree
 
 import pytest
+from torchmetrics import MeanMetric
+from torchmetrics.utilities.data import dim_zero_cat
 from typer.testing import CliRunner
 
 import nas_domains as nd
@@ -12,8 +14,9 @@ from nas_domains.report import reproduce, svg, words
 from nas_domains.report.cell import draw_cell
 from nas_domains.report.content import Content
 from nas_domains.report.palette import colours
+from tests.make import Widths, images
 
-from .make import config, make_run
+from .make import config, make_run, page
 
 
 def drawn(space, seed):
@@ -151,6 +154,8 @@ def test_command_line_gives_the_values_of_the_config_to_the_search(tmp_path, mon
         budget="10m",
         domain="vision",
         train_seeds=2,
+        workers=2,
+        prior_runs=["runs/first", "runs/the second"],
     )
     text = reproduce.command(Content(make_run(tmp_path / "a run", settings)))
     seen = {}
@@ -167,8 +172,9 @@ def test_command_line_gives_the_values_of_the_config_to_the_search(tmp_path, mon
     same = (
         "space", "task", "strategy", "objectives", "budget", "train_budget", "seed", "device",
         "precision", "validate", "randoms", "train_seeds", "domain", "task_options", "recipe",
-        "fidelity",
+        "fidelity", "workers",
     )  # fmt: skip
+    assert [str(path) for path in seen["priors"]] == settings["prior_runs"]
     assert {key: seen[key] for key in same} == {key: settings[key] for key in same}
 
 
@@ -183,3 +189,42 @@ def test_command_line_writes_the_sizes_of_a_space_given_as_an_object(tmp_path):
 
 def test_what_was_given_in_python_has_no_command_line(tmp_path):
     assert reproduce.command(Content(make_run(tmp_path / "run", config(task=None)))) is None
+
+
+class Far(MeanMetric):
+    """Made small, and told for each sample as a single number."""
+
+    higher_is_better = False
+
+    def __init__(self):
+        super().__init__()
+        self.add_state("values", default=[], dist_reduce_fx="cat")
+
+    def update(self, output, y):
+        super().update(output.abs())
+        self.values.append(output.abs().mean(1))
+
+    def each(self):
+        return dim_zero_cat(self.values)
+
+
+@pytest.mark.parametrize("objectives", [[], ["far<=99"]])
+def test_a_metric_of_ones_own_that_is_made_small(tmp_path, objectives):
+    data = [images(n, i) for i, n in enumerate((48, 24, 24))]
+    run = nd.search(
+        Widths(),
+        nd.Task.from_datasets(*data, metrics={"far": Far()}),
+        out=tmp_path / "a",
+        objectives=objectives,
+        strategy="random",
+        budget="trials=3,epochs=1",
+        train_budget="epochs=1",
+        randoms=2,
+        quiet=True,
+    )
+    content = Content(run)
+    assert (content.goal.metric, content.goal.direction) == ("far", "min")
+    read = page(run)
+    assert "paired over 24 cases" in read.text
+    best = min(r.metrics["far"] for r in run.history.of("search"))
+    assert run.result["best"]["search_metrics"]["far"] == best

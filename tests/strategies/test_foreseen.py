@@ -14,7 +14,14 @@ from nas_domains.core.objective import Objective
 from nas_domains.core.space import SearchSpace
 from nas_domains.strategies import presets
 from nas_domains.strategies.blackbox import counted_limit
-from nas_domains.strategies.foreseen import STARTS, ForeseenLimit, foreseen_limit
+from nas_domains.strategies.foreseen import (
+    OFTEN,
+    SELDOM,
+    STARTS,
+    Foreseen,
+    ForeseenLimit,
+    foreseen_limit,
+)
 from nas_domains.strategies.samplers.base import suggest
 from nas_domains.strategies.samplers.bayes import Bayes
 from nas_domains.testing.samplers import flat_space
@@ -126,6 +133,18 @@ def test_a_search_learns_from_what_it_refused(space: SearchSpace) -> None:
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     # By chance it would be less than one.
     assert sum(kept[40:]) >= 6
+
+
+def test_lengths_do_not_depend_on_when_a_search_was_resumed(space: SearchSpace) -> None:
+    architectures = space.sample(OFTEN + SELDOM // 2, seed=3)
+    values = [latency(a) for a in architectures]
+    objective = Objective("latency_ms", "min", bound(space, 0.3))
+    whole, resumed = Foreseen(space, objective), Foreseen(space, objective)
+    for n in range(OFTEN - 1, len(values) + 1):
+        whole.learn(architectures[:n], values[:n])
+    resumed.learn(architectures, values)
+    asked = space.sample(20, seed=4)
+    assert np.array_equal(whole.beyond(asked), resumed.beyond(asked))
 
 
 def test_random_search_foresees_nothing() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.data import TensorDataset
 
@@ -17,6 +17,7 @@ from nas_domains.core.task import Task
 from nas_domains.evaluation.halves import search_halves
 from nas_domains.evaluation.select import choose
 from nas_domains.nn.candidates import NORM
+from nas_domains.nn.model_space import space_of
 from nas_domains.strategies.gradient import Gradient
 from nas_domains.strategies.gradient_search import GradientSearch, frozen_statistics, shifted
 from nas_domains.strategies.settings import GradientSettings
@@ -138,6 +139,36 @@ def test_the_second_order_gradient_is_that_of_the_unrolled_loss(tmp_path: Path) 
     for a, b in zip(ours, exact, strict=True):
         # A central difference of length 1e-5 is off by its square and by rounding over its length.
         assert float((a - b).norm() / b.norm()) < 1e-6
+
+
+class Dropping(nn.Module):
+    """A mixed model half of whose features drop out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop, self.head = nn.Dropout(0.5), nn.Linear(64, 3)
+        self.mix = nas_domains.OneOf({"plain": nn.Identity(), "tanh": nn.Tanh()})
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.mix(self.drop(x.flatten(1))))
+        return out
+
+
+def test_the_second_order_gradient_is_no_noise_of_dropout(tmp_path: Path) -> None:
+    """Shorter differences of the same are the same; those of other masks would be 100 times."""
+    (tmp_path / "a").mkdir()
+    found = []
+    for epsilon in (1e-2, 1e-4):
+        settings = GradientSettings(second_order=True, epsilon=epsilon)
+        context = make_context(tmp_path / "a", space_of(Dropping))
+        search = GradientSearch(context, settings, steps=4)
+        search.supernet.double().train()
+        x, y, x_val, y_val = _split(search, 3)
+        with frozen_statistics(search.supernet):
+            torch.manual_seed(0)
+            _, gradients = search._unrolled(x.double(), y, x_val.double(), y_val, 1.0)
+        found.append(torch.cat([g.flatten() for g in gradients]))
+    torch.testing.assert_close(*found, rtol=1e-2, atol=1e-4)
 
 
 def test_shifted_puts_back_bits() -> None:

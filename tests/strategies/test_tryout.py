@@ -86,6 +86,37 @@ def test_what_exceeds_a_limit_does_not_win(tmp_path: Path) -> None:
         choose_tried(context, [large])
 
 
+def test_finals_beyond_a_limit_leave_it_to_the_others(tmp_path: Path) -> None:
+    context = small_context(tmp_path, SPACE, objectives=("accuracy", "latency_ms<=10"))
+    kept, large = _record(1, 1.0, 1.0, latency_ms=9), _record(2, 0.5, 9.0, latency_ms=9)
+    final = _record(3, 0.1, 9.0, steps=40, latency_ms=11)
+    final = replace(final, fidelity={**final.fidelity, "selection": FINAL})
+    assert choose_tried(context, [kept, large, final]) is large
+
+
+def test_what_a_record_is_worth_is_how_it_stands(tmp_path: Path) -> None:
+    context = small_context(tmp_path, SPACE)
+    tried = [_record(i, 2.0 - 0.1 * i, 5.0 + i, drawn=True, accuracy=0.1 * i) for i in range(4)]
+    final = _record(5, 0.2, 7.0, steps=40, accuracy=0.0)
+    final = replace(final, fidelity={**final.fidelity, "selection": FINAL})
+    decode = Record("search", 6, {}, {"epochs": 1}, {"accuracy": 1.0}, 1.0)
+    for record in (*tried, final, decode):
+        context.history.add(record)
+    worths = presets.robust().worths(context, [*tried, final, decode])
+    assert worths[:4] == standing(tried, tried) and worths[-1] == -math.inf
+    assert math.isfinite(worths[4])
+    # Those of some are the same.
+    assert presets.robust().worths(context, [final]) == [worths[4]]
+    assert presets.darts().worths(context, tried) == [0.1 * i for i in range(4)]
+
+
+def test_a_batch_of_one_is_tried_without_naswot(tmp_path: Path) -> None:
+    context = small_context(tmp_path, SPACE)
+    context.batch_size = 1
+    _, detail = TryOut(context, []).score(SPACE.sample(1, seed=0)[0], 4)
+    assert detail["expressivity"] < -1e6 and math.isfinite(detail["expressivity"])
+
+
 def test_draws_come_first_then_decodes_and_nothing_is_tried_twice(tmp_path: Path) -> None:
     context = small_context(tmp_path, SPACE)
     decodes = SPACE.sample(3, 1)

@@ -84,6 +84,31 @@ def test_csv_and_json_lines_of_pairs(tmp_path):
     assert len(named.train[0][0]) == 5
 
 
+def test_a_question_is_read_with_the_sentence_that_may_answer_it(tmp_path):
+    rows = [{"question": "w1 w2", "sentence": "w3", "label": i % 2} for i in range(30)]
+    task = load(make.write_jsonl(tmp_path / "a.jsonl", rows))
+    assert task.train[0][0].tolist() == [2, 6, 7, 3, 8, 3]
+
+
+def test_unlabelled_texts_have_the_columns_of_training(tmp_path):
+    rows = [{"premise": "w1 w2", "hypothesis": "w3", "label": i % 2} for i in range(30)]
+    task = load(make.write_jsonl(tmp_path / "a.jsonl", rows))
+    pairs = make.write_jsonl(tmp_path / "b.jsonl", [{"text": "w2", "premise": "w1", **PAIR}])
+    assert text.inputs(str(pairs), task.preprocess)[1][0][0].tolist() == [2, 6, 3, 8, 3]
+    # Another usual name will do, but not one text where there were two.
+    other = make.write_jsonl(tmp_path / "c.jsonl", [{"sentence1": "w1", "sentence2": "w3"}])
+    assert text.inputs(str(other), task.preprocess)[1][0][0].tolist() == [2, 6, 3, 8, 3]
+    alone = make.write_jsonl(tmp_path / "d.jsonl", [{"sentence1": "w1"}])
+    with refused("d.jsonl", "hypothesis"):
+        text.inputs(str(alone), task.preprocess)
+    # Runs of earlier versions know no names.
+    old = task.preprocess | {"columns": {"text": "", "pair": "", "label": ""}}
+    assert len(text.inputs(str(alone), old)[1]) == 1
+
+
+PAIR = {"hypothesis": "w3"}
+
+
 def test_quotes_are_plain_characters_in_a_tsv(tmp_path):
     (tmp_path / "a.tsv").write_text('text\tlabel\n"w1 w2\t1\nw3" w4\t0\n')
     assert read_texts(str(tmp_path / "a.tsv"), Columns()).texts == ['"w1 w2', 'w3" w4']

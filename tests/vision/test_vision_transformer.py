@@ -21,6 +21,7 @@ from nas_domains.export.predict import predict
 from nas_domains.testing.supernets import SupernetContract
 from nas_domains.vision.checkpoint import open_image_checkpoint
 from nas_domains.vision.encoders import vision_transformer
+from nas_domains.vision.export import processor
 from tests.core.refusal import refused
 
 HOME = os.environ.setdefault("NAS_DOMAINS_TEST_IMAGES", tempfile.mkdtemp(prefix="nas_domains-"))
@@ -247,6 +248,13 @@ def test_a_run_is_compared_exported_and_predicts(run, pictures, tmp_path):
         row = next(csv.DictReader(file))
     shares = torch.tensor([float(row[f"p:{name}"]) for name in ("above", "below")])
     assert (shares - scores.softmax(1)[0]).abs().max() < 0.02
+
+
+def test_an_image_processor_rescales_what_the_network_saw_rescaled():
+    preprocess = {"mean": [0.5] * 3, "std": [0.2] * 3}
+    for values, rescaled in ((None, True), ("unit", True), ("raw", False)):
+        told = preprocess if values is None else preprocess | {"values": values}
+        assert processor({"preprocess": told}, (3, 8, 8))["do_rescale"] is rescaled
 
 
 LOAD = """

@@ -17,6 +17,8 @@ from .topology import Bools, Topology
 __all__ = ["DintsSpace"]
 
 ON, OFF = "on", "off"
+PADDED = 8
+"""Multiple to which volumes are padded that go through a network whole."""
 
 
 class DintsSpace(SearchSpace):
@@ -102,6 +104,24 @@ class DintsSpace(SearchSpace):
         best = strengths[CANDIDATE].argmax(1).reshape(active.shape).tolist()
         return self.of_cells({(int(b), int(p)): best[b][p] for b, p in np.argwhere(active)})
 
+    @property
+    def step(self) -> int:
+        """What the sides of inputs are multiples of."""
+        return int(2 ** (self.config["depths"] - 1 + int(self.config["down"])))
+
+    def check_task(self, preprocess: Mapping[str, Any]) -> None:
+        """See the base; patches and padded volumes must have sides that can be halved so often."""
+        window, whole = preprocess.get("window"), preprocess.get("most", 0) > 0
+        if window is None:
+            return
+        if any(side % self.step for side in window) or (whole and PADDED % self.step):
+            raise UsageError(
+                f"The space {self.name!r} with depths={self.config['depths']} takes sides that "
+                f"are multiples of {self.step}, and volumes come as windows of "
+                f"{'x'.join(map(str, window))} or padded to multiples of {PADDED}: use fewer "
+                "depths."
+            )
+
     def frame(self, input_shape: tuple[int, ...], outputs: int) -> Frame:
         """The sizes of the networks for one input and output.
 
@@ -115,7 +135,7 @@ class DintsSpace(SearchSpace):
                 f"dimensions and channels first, not of shape {tuple(input_shape)}: its option "
                 "dims says how many."
             )
-        step = 2 ** (c["depths"] - 1 + int(c["down"]))
+        step = self.step
         sides = input_shape[1:]
         if any(side % step for side in sides) or all(side == step for side in sides):
             raise UsageError(

@@ -61,7 +61,9 @@ class DintsSupernet(RelaxedSupernet):
             return weights
         off, on = weights.reshape(-1, self._paths, 2).unbind(-1)
         some = 1 - off.prod(-1, keepdim=True)
-        return torch.stack([off, on / some.clamp_min(1e-6)], -1).reshape(-1, 2)
+        # Where gates draw none, nothing is divided: by next to nothing the gradient would explode.
+        given = on / torch.where(some > 1e-6, some, 1)
+        return torch.stack([off, given], -1).reshape(-1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, ...] -> scores [B, outputs, ...] of the same sides."""

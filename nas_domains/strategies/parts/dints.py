@@ -16,15 +16,17 @@ class TopologyLosses(Regulariser):
 
     The sum of He et al. 2021 (arXiv 2103.15954) as in MONAI's search script: the entropies of the
     sets of paths and of the candidates, the distance of the expected memory's share from a wanted
-    one, and ``agreement`` times :meth:`nas_domains.nn.dints.topology.Topology.entropy`.
+    one, and ``agreement`` times :meth:`nas_domains.nn.dints.topology.Topology.entropy`; all
+    weighed by the share of the search behind its warm-up, so that the task's loss speaks first.
 
     Args:
         ram: The share of the whole supernet's memory that is wanted, 0 to 1.
         agreement: Weight of the topology loss.
+        start: Share of the search at which architecture parameters begin to learn.
     """
 
-    def __init__(self, ram: float = 0.2, agreement: float = 1e-3) -> None:
-        self.ram, self.agreement = ram, agreement
+    def __init__(self, ram: float = 0.2, agreement: float = 1e-3, start: float = 0.5) -> None:
+        self.ram, self.agreement, self.start = ram, agreement, start
 
     def __call__(self, supernet: RelaxedSupernet, share: float) -> Tensor:
         """See :class:`Regulariser`; the supernet is one of DiNTS."""
@@ -41,4 +43,4 @@ class TopologyLosses(Regulariser):
         loss: Tensor = (
             undecided + (self.ram - taken).abs() + self.agreement * topology.entropy(sets)
         )
-        return loss
+        return max(0.0, share - self.start) / (1 - self.start) * loss

@@ -79,12 +79,20 @@ class PriorDistance(Regulariser):
         """See :class:`Regulariser`."""
         total = torch.zeros(())
         for kind in supernet.alphas:
-            concentration = Dirichlet.concentration(supernet.parameters_of(kind))
-            drawn = torch.distributions.Dirichlet(concentration)
-            prior = torch.distributions.Dirichlet(torch.ones_like(concentration))
-            divergence: Tensor = torch.distributions.kl_divergence(drawn, prior)
+            divergence = _divergence(supernet.parameters_of(kind))
             total = total.to(divergence.device) + divergence.mean()
         return self.scale * total
+
+
+def _divergence(parameters: Tensor) -> Tensor:
+    """KL divergence [E] of each row's Dirichlet from the uniform one, over what is left."""
+    kept = parameters.isfinite()
+    one = torch.where(kept, Dirichlet.concentration(parameters), 1)
+    total = (kept * one).sum(1)
+    spread = (kept * (one - 1) * (one.digamma() - total.digamma()[:, None])).sum(1)
+    # The logarithm of gamma is 0 at 1, of what was dropped and of the uniform one.
+    found: Tensor = total.lgamma() - one.lgamma().sum(1) - kept.sum(1).to(one).lgamma() + spread
+    return found
 
 
 class ExpectedCost(Regulariser):

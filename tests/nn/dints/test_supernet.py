@@ -132,6 +132,14 @@ def test_relaxations_that_draw_reach_the_parameters(relaxation):
         assert gradient.isfinite().all() and gradient.any(), kind
 
 
+def test_a_block_without_any_drawn_path_has_no_huge_gradient():
+    supernet = make.space(2, blocks=2, depths=1).supernet((1, 8, 8), 2)
+    on = torch.zeros(supernet.alphas[PATH].shape[0], requires_grad=True)
+    weights = torch.stack([1 - on, on], 1)
+    (gradient,) = torch.autograd.grad(supernet.scaled(PATH, weights)[:, 1].sum(), on)
+    assert gradient.abs().max() <= 1
+
+
 def test_gradients_are_of_what_needed_one_in_the_forward_pass():
     """A search fixes weights for the forward pass of an architecture step alone."""
     supernet = make.space(2).supernet(make.SIZES[2], 3)

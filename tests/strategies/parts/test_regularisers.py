@@ -5,6 +5,7 @@ import torch
 
 from nas_domains.core.objective import Objective
 from nas_domains.nn.cell_space import CellSpace
+from nas_domains.nn.relaxation import Dirichlet
 from nas_domains.nn.supernet import Supernet
 from nas_domains.strategies.parts.costs import CostRows
 from nas_domains.strategies.parts.regularisers import (
@@ -59,6 +60,26 @@ def test_the_distance_to_the_prior_is_zero_there_and_pulls_back() -> None:
     _descend(supernet, PriorDistance(1.0), steps=600)
     assert float(PriorDistance(1.0)(supernet, 0.0).detach()) < 1e-2
     assert supernet.alphas["cell"].detach().abs().max() < 0.2
+
+
+def test_the_distance_to_the_prior_is_torchs_own_over_what_is_left() -> None:
+    supernet = _supernet(nasbench201(1, 4))
+    given = Dirichlet.concentration(supernet.parameters_of("cell"))
+    uniform = torch.distributions.Dirichlet(torch.ones_like(given))
+    expected = torch.distributions.kl_divergence(torch.distributions.Dirichlet(given), uniform)
+    torch.testing.assert_close(PriorDistance(1.0)(supernet, 0.0), expected.mean())
+    dropped = torch.zeros_like(given, dtype=torch.bool)
+    dropped[:, [0, 3]] = True
+    supernet.dropped.set("cell", dropped)
+    kept = given[:, [1, 2, 4]]
+    left = torch.distributions.kl_divergence(
+        torch.distributions.Dirichlet(kept),
+        torch.distributions.Dirichlet(torch.ones_like(kept)),
+    )
+    found = PriorDistance(1.0)(supernet, 0.0)
+    torch.testing.assert_close(found, left.mean())
+    (gradient,) = torch.autograd.grad(found, supernet.alphas["cell"])
+    assert gradient.isfinite().all() and not gradient[:, [0, 3]].any()
 
 
 @pytest.mark.parametrize("space", [nasbench201(2, 4), darts(3, 4)], ids=lambda s: s.name)
