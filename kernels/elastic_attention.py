@@ -192,6 +192,11 @@ def _constants(qkv: Tensor, heads: int, lengths: Tensor | None) -> dict[str, int
     }
 
 
+def _within(lengths: Tensor | None, tokens: int) -> Tensor | None:
+    """Lengths from 0 to the tokens that there are, one behind the other in memory."""
+    return None if lengths is None else lengths.clamp(0, tokens).contiguous()
+
+
 def forward(qkv: Tensor, heads: int, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
     """What the heads give, and the logarithms of the sums of their softmax.
 
@@ -206,7 +211,7 @@ def forward(qkv: Tensor, heads: int, lengths: Tensor | None) -> tuple[Tensor, Te
     items, tokens, width = qkv.shape
     mixed = qkv.new_empty((items, tokens, width // 3))
     lse = qkv.new_empty((items, tokens, heads), dtype=torch.float32)
-    constants = _constants(qkv, heads, lengths)
+    constants, lengths = _constants(qkv, heads, lengths), _within(lengths, tokens)
     grid = (items * heads, triton.cdiv(tokens, constants["ROWS"]))
     with on(qkv):
         _attention_fwd_kernel[grid](qkv, lengths, mixed, lse, tokens, **constants)
@@ -228,7 +233,7 @@ def backward(
     items, tokens, width = qkv.shape
     heads = lse.shape[2]
     dqkv = torch.empty_like(qkv)
-    constants = _constants(qkv, heads, lengths)
+    constants, lengths = _constants(qkv, heads, lengths), _within(lengths, tokens)
     scale = 1 / math.sqrt(width // (3 * heads))
     grid = (items * heads, triton.cdiv(tokens, constants["ROWS"]))
     with on(qkv):

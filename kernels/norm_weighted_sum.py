@@ -108,7 +108,8 @@ def norm_weighted_sum_fwd(
         var = mean.clone()
     if out.numel() > 0:
         one = torch.ones(channels, dtype=dtype, device=out.device)
-        factors = _column(w.to(dtype)) * _spread((var + eps).rsqrt(), normed, one)
+        # Dense, which a product with transposed weights is not.
+        factors = (_column(w.to(dtype)) * _spread((var + eps).rsqrt(), normed, one)).contiguous()
         grid = grid_of(out, len(xs))
         with on(out):
             _apply_kernel[(grid.tiles, grid.blocks)](

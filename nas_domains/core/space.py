@@ -116,11 +116,7 @@ class SearchSpace:
         return {}
 
     def check_task(self, preprocess: Mapping[str, Any]) -> None:
-        """Refuses a task whose inputs mean something else to these networks.
-
-        Raises:
-            UsageError: Its ``preprocess`` is one for others.
-        """
+        """Raises a UsageError where a task's inputs mean something else to these networks."""
 
     def begin_with(self) -> Sequence[Architecture]:
         """What black-box strategies that learn from scores score first; nothing here."""

@@ -5,18 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch.nn import functional
 
 from ..core.errors import UsageError
 from .decode import is_image, read_header
 from .files import image_files
 from .images import ArrayImages, FileImages, Images
 from .npz import array_names, check_images, load_arrays, unit_scale
+from .seen import SeenImages
 from .tables import table_rows
-
-_LUMA = (0.299, 0.587, 0.114)
 
 
 def image_preprocess(images: Images, values: str) -> dict[str, Any]:
@@ -129,36 +125,9 @@ def _arrays(source: str, preprocess: Mapping[str, Any]) -> tuple[list[str], Imag
                 "network was trained on uint8, uint16 or values from 0 to 1."
             )
         scale = known
-    from .seen import SeenImages  # which reads from here
-
     height, width = preprocess["size"]
     base = ArrayImages(images, np.zeros(len(images), np.int64), scale)
     # A batch at a time, as all of them at the size of an encoder may be too many.
     seen = SeenImages(base, (int(height), int(width)), int(preprocess["channels"]), where)
     seen.raw([0])
     return [f"{name}[{i}]" for i in range(len(images))], seen
-
-
-def with_channels(where: str, images: npt.NDArray[Any], channels: int) -> npt.NDArray[Any]:
-    """Images [N, H, W, C] as grey or RGB.
-
-    Raises:
-        UsageError: They have other channels, and another number than asked for.
-    """
-    stored = images.shape[3]
-    if stored == channels:
-        return images
-    if stored == 1 and channels == 3:
-        return np.repeat(images, 3, axis=3)
-    if stored == 3 and channels == 1:
-        return (images.astype(np.float32) @ np.array(_LUMA, np.float32))[..., None]
-    raise UsageError(f"{where} has {stored} channels, but the network was trained on {channels}.")
-
-
-def resized(images: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
-    """Images [N, H, W, C] at another size, bilinear; as they are where they have it."""
-    if images.shape[1:3] == size:
-        return images
-    x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32))
-    resized = functional.interpolate(x, size, mode="bilinear", antialias=True)
-    return resized.permute(0, 2, 3, 1).numpy()

@@ -4,10 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
+import torch
+from torch.nn import functional
 
+from ..core.errors import UsageError
 from .images import ImageParts, Images
-from .inputs import resized, with_channels
+
+_LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
@@ -74,3 +79,28 @@ def as_seen(parts: ImageParts, seen: Seen, source: str) -> ImageParts:
         found[name] = images.normalised(mean, std)
     said = f"Images are given as {channels} channels of {seen.size[0]}x{seen.size[1]}."
     return replace(parts, **found, notes=(*parts.notes, said))
+
+
+def with_channels(where: str, images: npt.NDArray[Any], channels: int) -> npt.NDArray[Any]:
+    """Images [N, H, W, C] as grey or RGB.
+
+    Raises:
+        UsageError: They have other channels, and another number than asked for.
+    """
+    stored = images.shape[3]
+    if stored == channels:
+        return images
+    if stored == 1 and channels == 3:
+        return np.repeat(images, 3, axis=3)
+    if stored == 3 and channels == 1:
+        return (images.astype(np.float32) @ np.array(_LUMA, np.float32))[..., None]
+    raise UsageError(f"{where} has {stored} channels, but the network was trained on {channels}.")
+
+
+def resized(images: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+    """Images [N, H, W, C] at another size, bilinear; as they are where they have it."""
+    if images.shape[1:3] == size:
+        return images
+    x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32))
+    resized = functional.interpolate(x, size, mode="bilinear", antialias=True)
+    return resized.permute(0, 2, 3, 1).numpy()

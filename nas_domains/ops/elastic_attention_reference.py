@@ -35,8 +35,9 @@ def rows_of(heads: Sequence[int], head_dim: int, device: torch.device) -> slice 
     first, count = heads[0], len(heads)
     if list(heads) == list(range(first, first + count)):
         return slice(first * head_dim, (first + count) * head_dim)
-    at = torch.tensor(heads, device=device)[:, None] * head_dim
-    return (at + torch.arange(head_dim, device=device)).flatten()
+    # Made on the device, which then waits for nothing.
+    places = ((h * head_dim, (h + 1) * head_dim) for h in heads)
+    return torch.cat([torch.arange(*place, device=device) for place in places])
 
 
 def by_head(y: Tensor, head_dim: int) -> Tensor:
@@ -114,7 +115,8 @@ def forward(
     wide, *rest = _wide([x, wq, wk, wv, wo, bq, bk, bv, bo])
     assert wide is not None
     weights = [w for w in rest[:4] if w is not None]
-    out, qkv, mixed, lse = formula(wide, weights, rest[4:], heads, head_dim, lengths)
+    with torch.autocast(x.device.type, enabled=False):
+        out, qkv, mixed, lse = formula(wide, weights, rest[4:], heads, head_dim, lengths)
     half = [t.to(x.dtype).contiguous() for t in (out, qkv, mixed)]
     return half[0], half[1], half[2], lse.contiguous()
 
@@ -153,6 +155,22 @@ def gradients(
     needs: list[int],
 ) -> list[Tensor]:
     """The gradients asked for, all of one dtype, from ``(g, x)`` and ``(qkv, mixed)``."""
+    # Autocast is still on in a backward that runs inside of it.
+    with torch.autocast(pair[1].device.type, enabled=False):
+        return _gradients(core, pair, weights, kept, lse, heads, head_dim, lengths, needs)
+
+
+def _gradients(
+    core: Core,
+    pair: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    kept: Sequence[Tensor],
+    lse: Tensor,
+    heads: list[int],
+    head_dim: int,
+    lengths: Tensor | None,
+    needs: list[int],
+) -> list[Tensor]:
     (g, x), (qkv, mixed) = pair, kept
     if g.shape != x.shape:
         raise RuntimeError("An op needs tensors of one shape.")

@@ -53,10 +53,10 @@ def _factor(w: Tensor, k: int, x: Tensor) -> Tensor:
 
 
 def _channel_inputs(case: OpCase, dtype: torch.dtype, seed: int) -> list[Tensor]:
-    """As of the others, with weights [K, C]."""
+    """As of the others, with weights [K, C] that lie as [C, K] does."""
     w, *xs = _inputs(case, dtype, seed)
     spread = torch.linspace(0.5, 2, xs[0].shape[1], dtype=torch.float64)
-    return [(w.double()[:, None] * spread).to(dtype), *xs]
+    return [(w.double()[:, None] * spread).to(dtype).t().contiguous().t(), *xs]
 
 
 def _moments(xs: Sequence[Tensor], given: bool) -> list[tuple[Tensor, Tensor] | None]:

@@ -146,6 +146,22 @@ def test_autocast_takes_tensors_of_several_dtypes():
     assert y.dtype == torch.float32
 
 
+def test_autocast_does_not_reach_into_it(backend):
+    """It computes in its own type, in a backward within autocast too."""
+    x, weights, biases = layer(torch.float32)
+    leaves = [t.requires_grad_() for t in (x, *weights)]
+
+    def gradients():
+        y = ops.elastic_attention(x, weights, biases, heads=[0, 2], head_dim=DH)
+        return y, *torch.autograd.grad(y.square().sum(), leaves)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = gradients()
+    for a, b in zip(inside, gradients(), strict=True):
+        assert a.dtype == torch.float32
+        torch.testing.assert_close(a, b)
+
+
 def test_inputs_that_depend_on_each_other_have_their_own_gradients(backend):
     """With a graph of the gradient as without: one weight given twice, and one made of x."""
     x, (wq, _, wv, wo), biases = layer()

@@ -75,7 +75,7 @@ def test_a_run_from_end_to_end_draws_ranks_over_size(tmp_path: Path) -> None:
     assert "What proxies say, over parameters" in page
     # What was ranked is explained as ranks, not as an accuracy that nothing measured.
     found = run.result["explanation"]
-    assert found["metric"] is None and "(rank)" in found["runner_up"]["why"]
+    assert found["metric"] is None and "(joint rank)" in found["runner_up"]["why"]
     assert "accuracy" not in found["runner_up"]["why"]
 
 
