@@ -281,8 +281,9 @@ def train(
         if not math.isfinite(means["loss"]):
             if epoch == 1:
                 raise DivergedError(
-                    f"The training loss of {stage!r} is not finite in its first epoch: begin a new "
-                    f"run with a lower learning rate (--recipe lr={context.task.recipe.lr / 10:g})."
+                    f"The training loss of {stage!r} is not finite in its first epoch: begin a "
+                    "new run with a lower learning rate (--recipe "
+                    f"lr={context.task.recipe.lr / 10:g})."
                 )
             best.ended = True
             return f"epoch {epoch}: the loss is no longer finite"

@@ -157,52 +157,38 @@ def gradients(
     """The gradients asked for, all of one dtype, from ``(g, x)`` and ``(qkv, mixed)``."""
     # Autocast is still on in a backward that runs inside of it.
     with torch.autocast(pair[1].device.type, enabled=False):
-        return _gradients(core, pair, weights, kept, lse, heads, head_dim, lengths, needs)
-
-
-def _gradients(
-    core: Core,
-    pair: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    kept: Sequence[Tensor],
-    lse: Tensor,
-    heads: list[int],
-    head_dim: int,
-    lengths: Tensor | None,
-    needs: list[int],
-) -> list[Tensor]:
-    (g, x), (qkv, mixed) = pair, kept
-    if g.shape != x.shape:
-        raise RuntimeError("An op needs tensors of one shape.")
-    inside = inside_of(x, lengths)
-    if inside is not None:
-        g, x = g.masked_fill(~inside, 0), x.masked_fill(~inside, 0)
-    width, rows = x.shape[2], rows_of(heads, head_dim, x.device)
-    flat, tokens = g.flatten(0, 1), x.flatten(0, 1)
-    parts: list[Tensor] = []
-    if any(i not in (4, 8) for i in needs):
-        back = g @ weights[3][:width, rows]
-        dqkv = core(qkv, mixed, lse, back, head_dim, lengths)
-        parts = list(dqkv.flatten(0, 1).chunk(3, 1))
-    results = []
-    for i in needs:
-        if i == 0:
-            dx = sum(d @ w[rows, :width] for d, w in zip(parts, weights, strict=False))
-            assert isinstance(dx, Tensor)
-            results.append(dx.view(x.shape))
-            continue
-        weight = weights[(i - 1) % 4]
-        grad = weight.new_zeros(weight.shape if i < 5 else weight.shape[:1])
-        if i < 4:
-            grad[rows, :width] = parts[i - 1].t() @ tokens
-        elif i == 4:
-            grad[:width, rows] = flat.t() @ mixed.flatten(0, 1)
-        elif i < 8:
-            grad[rows] = parts[i - 5].sum(0)
-        else:
-            grad[:width] = flat.sum(0)
-        results.append(grad)
-    return results
+        (g, x), (qkv, mixed) = pair, kept
+        if g.shape != x.shape:
+            raise RuntimeError("An op needs tensors of one shape.")
+        inside = inside_of(x, lengths)
+        if inside is not None:
+            g, x = g.masked_fill(~inside, 0), x.masked_fill(~inside, 0)
+        width, rows = x.shape[2], rows_of(heads, head_dim, x.device)
+        flat, tokens = g.flatten(0, 1), x.flatten(0, 1)
+        parts: list[Tensor] = []
+        if any(i not in (4, 8) for i in needs):
+            back = g @ weights[3][:width, rows]
+            dqkv = core(qkv, mixed, lse, back, head_dim, lengths)
+            parts = list(dqkv.flatten(0, 1).chunk(3, 1))
+        results = []
+        for i in needs:
+            if i == 0:
+                dx = sum(d @ w[rows, :width] for d, w in zip(parts, weights, strict=False))
+                assert isinstance(dx, Tensor)
+                results.append(dx.view(x.shape))
+                continue
+            weight = weights[(i - 1) % 4]
+            grad = weight.new_zeros(weight.shape if i < 5 else weight.shape[:1])
+            if i < 4:
+                grad[rows, :width] = parts[i - 1].t() @ tokens
+            elif i == 4:
+                grad[:width, rows] = flat.t() @ mixed.flatten(0, 1)
+            elif i < 8:
+                grad[rows] = parts[i - 5].sum(0)
+            else:
+                grad[:width] = flat.sum(0)
+            results.append(grad)
+        return results
 
 
 def _core(

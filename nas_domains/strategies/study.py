@@ -24,7 +24,15 @@ from ..evaluation.context import Context
 from .samplers.base import suggest
 from .trials import epochs_file, stage_of
 
-__all__ = ["Proposal", "RunStudy", "forget", "open_storage", "quiet_optuna", "storage_url", "whole_url"]
+__all__ = [
+    "Proposal",
+    "RunStudy",
+    "forget",
+    "open_storage",
+    "quiet_optuna",
+    "storage_url",
+    "whole_url",
+]
 
 REPEATS = 20
 """Proposals in a row that were scored already, after which a new architecture is drawn."""

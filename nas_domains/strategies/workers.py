@@ -287,8 +287,8 @@ def _listen(study: RunStudy, worker: Worker, deaths: Counter[int]) -> None:
         worker.end()
         if code is not None and code > 0:
             raise UsageError(
-                f"A worker ended by itself in trial {trial} (its last words stand above): a script "
-                "that searches with workers does so behind if __name__ == '__main__'."
+                f"A worker ended by itself in trial {trial} (its last words stand above): a "
+                "script that searches with workers does so behind if __name__ == '__main__'."
             ) from None
         if deaths[trial] >= DEATHS:
             raise UsageError(

@@ -38,8 +38,8 @@ def batch_jacobian(network: nn.Module, x: Tensor) -> Matrix:
         source = tokens.vectors
     if source is None:
         raise UsageError(
-            f"The proxies jacov and epe_nas differentiate by the input, which is of {x.dtype} here "
-            "and does not pass torch's embedding: use others, such as snip or grad_norm."
+            f"The proxies jacov and epe_nas differentiate by the input, which is of {x.dtype} "
+            "here and does not pass torch's embedding: use others, such as snip or grad_norm."
         )
     # A cell may cut the output off from the input.
     (found,) = torch.autograd.grad(output.sum(), source, allow_unused=True, materialize_grads=True)

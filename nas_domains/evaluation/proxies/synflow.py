@@ -15,8 +15,9 @@ class SynFlow(Proxy):
     """log of the sum over weights of |w dR/dw|; R is the summed output of absolute weights.
 
     All parameters are made positive, the input is one sample of ones (or the tokens of one, whose
-    vectors are made positive too), and norms are taken out, so that no path cancels another. Tanaka et al. 2020 (arXiv 2006.05467), summed as by Abdelfattah
-    et al. 2021, in float64 for the range. Where nothing reaches the output it is minus infinity.
+    vectors are made positive too), and norms are taken out, so that no path cancels another.
+    Tanaka et al. 2020 (arXiv 2006.05467), summed as by Abdelfattah et al. 2021, in float64 for the
+    range. Where nothing reaches the output it is minus infinity.
     """
 
     name = "synflow"
